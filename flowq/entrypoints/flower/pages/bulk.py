@@ -1,8 +1,9 @@
-"""Actions on many runs of a list: `/flows/bulk/<action>`, cancel, pause and resume.
+"""Actions on many runs of a list: `/flows/bulk/<action>`, cancel, pause, resume and rerun.
 
 GET shows how many runs it is about, and which: the ticked ones, or all that match the filter, up
 to `MAX_RUNS`. The page holds their ids, so POST acts on exactly the runs whose number was shown,
-and on none that has come meanwhile. A run that can no longer be changed is counted apart.
+and on none that has come meanwhile. A run that can no longer be changed is counted apart. A form
+that is sent twice acts once: it has an id, which is a part of the keys of the reruns it starts.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,13 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
+from uuid import uuid4
 
 from tornado.web import HTTPError, authenticated
 
 from flowq.client import Run
 from flowq.core.errors import FlowqError, InvalidInput, RunNotFound, Unavailable
 from flowq.core.ids import RunId
-from flowq.core.states import OPEN_RUN_STATES, RunState
+from flowq.core.states import OPEN_RUN_STATES, TERMINAL_RUN_STATES, RunState
 from flowq.engine.engine import Engine
 from flowq.engine.model.actions import Face
 from flowq.engine.queries.lists import ListedRun, RunFilter
@@ -28,6 +30,8 @@ from flowq.entrypoints.flower.pages.run.request import run_id_of
 #: Runs that one form acts on.
 MAX_RUNS: Final = 1_000
 _SHOWN: Final = 20
+#: Characters of the id of a form.
+_MAX_ID: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +43,20 @@ class BulkAction:
         label: The text of its button.
         says: A description of the effect.
         states: The states of the runs that it can change.
-        do: Changes one run, for a reason.
+        do: Changes one run, for the reason and by the id of a form.
         wanted: The states of a run that it has changed.
+        takes_reason: Whether a reason is recorded.
+        is_grave: Whether it cannot be undone.
     """
 
     name: str
     label: str
     says: str
     states: frozenset[RunState]
-    do: Callable[[Run[Any], str], RunState]
+    do: Callable[[Run[Any], str, str], RunState]
     wanted: frozenset[RunState]
+    takes_reason: bool = True
+    is_grave: bool = False
 
 
 BULK: Final[Mapping[str, BulkAction]] = {
@@ -59,7 +67,7 @@ BULK: Final[Mapping[str, BulkAction]] = {
             "Pause",
             "No step of these runs and their child runs begins until they are resumed.",
             frozenset({RunState.RUNNING}),
-            lambda run, reason: run.pause(reason),
+            lambda run, reason, _: run.pause(reason),
             frozenset({RunState.PAUSED}),
         ),
         BulkAction(
@@ -67,8 +75,9 @@ BULK: Final[Mapping[str, BulkAction]] = {
             "Resume",
             "These runs and their child runs continue where they were paused.",
             frozenset({RunState.PAUSED}),
-            lambda run, _: run.resume(),
+            lambda run, *_: run.resume(),
             frozenset({RunState.RUNNING, RunState.COMPLETED}),
+            takes_reason=False,
         ),
         BulkAction(
             "cancel",
@@ -76,8 +85,19 @@ BULK: Final[Mapping[str, BulkAction]] = {
             "These runs and their child runs are cancelled: no further step begins, and running "
             "steps are asked to stop. This cannot be undone.",
             OPEN_RUN_STATES - {RunState.CANCELLING},
-            lambda run, reason: run.cancel(reason),
+            lambda run, reason, _: run.cancel(reason),
             frozenset({RunState.CANCELLING, RunState.CANCELLED}),
+            is_grave=True,
+        ),
+        BulkAction(
+            "rerun",
+            "Rerun",
+            "For each of these runs a new run reuses what it has completed, at no cost, and runs "
+            "the rest.",
+            TERMINAL_RUN_STATES,
+            lambda run, _, form: run.rerun(idempotency_key=f"flower {form} {run.id}").status,
+            frozenset(RunState),
+            takes_reason=False,
         ),
     )
 }
@@ -125,6 +145,7 @@ class BulkPage(PageHandler):
             others=len(found) - len(able),
             back=self.reverse_url("flows") + query.address(),
             outcome=None,
+            form=uuid4().hex,
         )
 
     @authenticated
@@ -143,8 +164,13 @@ class BulkPage(PageHandler):
         by = f"by {self.who} in Flower" if self.who else "in Flower"
         reason = self.get_body_argument("reason", "").strip()
         because = f"{reason} ({by})" if reason else by
+        form = self.get_body_argument("form", "")[:_MAX_ID] or uuid4().hex
+
+        def change(run: Run[Any]) -> RunState:
+            return action.do(run, because, form)
+
         outcome = await self.read(
-            partial(_act, action=action, ids=ids, reason=because, who=self.who)
+            partial(_act, change=change, wanted=action.wanted, ids=ids, who=self.who)
         )
         self.show(
             "bulk",
@@ -174,23 +200,23 @@ def _named(engine: Engine, ids: Sequence[RunId]) -> list[ListedRun]:
 
 def _act(
     engine: Engine,  # noqa: ARG001 - the client finds it itself
-    action: BulkAction,
+    change: Callable[[Run[Any]], RunState],
+    wanted: frozenset[RunState],
     ids: Sequence[RunId],
-    reason: str,
     who: str | None,
 ) -> Outcome:
     changed, failed = 0, []
     for run_id in ids:
         try:
             with acting(Face.FLOWER, who):
-                state = action.do(Run.get(run_id), reason)
+                state = change(Run.get(run_id))
         except Unavailable as error:  # the other runs would wait for it one after the other
             failed += [(one, error.message) for one in ids[ids.index(run_id) :]]
             break
         except FlowqError as error:
             failed.append((run_id, error.message))
             continue
-        if state in action.wanted:
+        if state in wanted:
             changed += 1
         else:
             failed.append((run_id, f"it is {state}"))

@@ -25,6 +25,7 @@ from flowq.engine.runs.actors import acting
 from flowq.engine.runs.reruns import RerunPreview
 from flowq.entrypoints import formatting
 from flowq.entrypoints.flower.page import PageHandler
+from flowq.entrypoints.flower.pages.run import rerunning
 from flowq.entrypoints.flower.pages.run.request import read_page, run_id_of
 from flowq.entrypoints.rerun_reasons import WHY
 
@@ -124,8 +125,8 @@ ACTIONS: Final = {
             "rerun",
             "Rerun",
             "A new run reuses what this one has completed, at no cost, and runs the rest.",
-            ("from_step",),
-            lambda run, form: run.rerun(form["from_step"].strip() or None),
+            ("from_step", "inputs"),
+            rerunning.rerun,
             lambda page: not _is_open(page),
         ),
     )
@@ -203,27 +204,25 @@ class RunAction(ActionPage):
         if self.is_refused(page, action):
             return
         typed = {field: self.get_argument(field, "", escape=False) for field in action.fields}
-        if name != "rerun":
-            self._ask(page, action, typed)
-            return
-        try:
-            preview = await self.read(partial(_preview, run_id, typed))
-        except (RunNotFound, Unavailable):
-            raise
-        except FlowqError as error:
-            self.set_status(400)
-            self._ask(page, action, typed, error)
-            return
-        self._ask(page, action, typed, preview=preview)
+        if "inputs" in typed:
+            typed["inputs"] = rerunning.shown_inputs(page.run) if self._takes_inputs(page) else ""
+        self._ask(page, action, typed)
 
     @authenticated
     async def post(self, run_id: str, name: str) -> None:
-        """Perform the action, and redirect to the run."""
+        """Perform the action and redirect to the run; or show what it would do, if asked to."""
         self.refuse_when_read_only()
         action = ACTIONS[name]
         typed = {field: self.get_body_argument(field, "") for field in action.fields}
+        if not self.shows_content and "inputs" in typed:
+            typed["inputs"] = ""
         given = {**typed, "reason": self._because(typed["reason"])} if "reason" in typed else typed
         try:
+            if name == "rerun" and self.get_body_argument("preview", ""):
+                preview = await self.read(partial(_preview, run_id, typed))
+                page = await self.read(partial(read_page, run_id=run_id_of(run_id)))
+                self._ask(page, action, typed, preview=preview)
+                return
             done = await self.read(partial(do, run_id, action, given, self.who))
         except (RunNotFound, Unavailable):
             raise
@@ -251,9 +250,13 @@ class RunAction(ActionPage):
             typed=typed,
             error=error,
             preview=preview,
+            takes_inputs="inputs" in typed and self._takes_inputs(page),
             why=WHY,
             back=self.reverse_url("flow-run", page.run.id),
         )
+
+    def _takes_inputs(self, page: RunPage) -> bool:
+        return self.shows_content and rerunning.takes_inputs(page.run)
 
     def _because(self, typed: str) -> str:
         """Return the reason and the user, as they are recorded with the run."""
@@ -268,4 +271,4 @@ def do(run_id: str, action: PageAction, form: Form, who: str | None, _: Engine) 
 
 
 def _preview(run_id: str, form: Form, _: Engine) -> RerunPreview:
-    return Run.get(run_id).rerun_preview(form["from_step"].strip() or None)
+    return rerunning.preview(Run.get(run_id), form)

@@ -1,0 +1,72 @@
+"""The form of a rerun: from which step, with which inputs, and what that would do.
+
+The inputs are those of the run, as JSON, where contents may be shown and this Flower knows the
+flow. What is typed is compared with them, so that inputs that nobody has changed stay as they were
+recorded. The preview compares all steps of two runs; it is made when somebody asks for it.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from flowq.client import Run
+from flowq.core.errors import InvalidInput
+from flowq.core.names import is_own
+from flowq.core.text.json_values import unmarked
+from flowq.engine.model.rows import RunView
+from flowq.engine.registry.registry import registry
+from flowq.engine.runs.options import same_json
+from flowq.engine.runs.reruns import RerunPreview
+
+Form = Mapping[str, str]
+
+
+def takes_inputs(run: RunView) -> bool:
+    """Return whether this process can replace the inputs of a run: it knows the flow."""
+    name = run.flow_name
+    return isinstance(run.inputs, dict) and name in registry.flows and not is_own(name)
+
+
+def shown_inputs(run: RunView) -> str:
+    """Return the inputs of a run as JSON text for people."""
+    return json.dumps(unmarked(run.inputs), indent=2, ensure_ascii=False)
+
+
+def rerun(run: Run[Any], form: Form) -> Run[Any]:
+    """Rerun a run as a form says; raises what `Run.rerun` raises."""
+    return run.rerun(**_arguments(run, form))
+
+
+def preview(run: Run[Any], form: Form) -> RerunPreview:
+    """Return what `rerun` would do with this form; raises what it raises."""
+    return run.rerun_preview(**_arguments(run, form))
+
+
+def _arguments(run: Run[Any], form: Form) -> dict[str, Any]:
+    text = form["inputs"].strip()
+    inputs = others(text, unmarked(run.view().inputs)) if text else None
+    return {"from_step": form["from_step"].strip() or None, "inputs": inputs or None}
+
+
+def others(text: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the inputs of a JSON text that differ from the recorded ones.
+
+    Raises:
+        InvalidInput: it is not a JSON object.
+    """
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(
+            f"the inputs are not JSON: {error}", hint="write them as an object: {…}"
+        ) from None
+    if not isinstance(given, dict):
+        raise InvalidInput(
+            f"the inputs are a JSON {type(given).__name__}, not an object",
+            hint='write them by name: {"x": 1}',
+        )
+    return {
+        name: value
+        for name, value in given.items()
+        if name not in recorded or not same_json(value, recorded[name])
+    }
