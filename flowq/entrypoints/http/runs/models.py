@@ -212,6 +212,7 @@ class RunDetails(RunSummary):
     """A run."""
 
     continued_as: UUID | None = Field(description="The run as which it continues.")
+    rerun_of: UUID | None = Field(description="Of a rerun: the run that it repeats.")
     inputs: Any = Field(None, description="Only with FLOWQ_SHOW_CONTENT=1.")
     outputs: Any = Field(None, description="Only with FLOWQ_SHOW_CONTENT=1.")
     steps: list[StepSummary] = Field(description="The first of its steps.")

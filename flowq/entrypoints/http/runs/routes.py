@@ -113,6 +113,7 @@ def show(run: RunHere) -> models.RunDetails:
     content = bootstrap.settings().show_content
     return models.RunDetails.of(
         page.run,
+        rerun_of=page.run.rerun_of,
         continued_as=page.run.continued_as,
         inputs=page.run.inputs if content else None,
         outputs=page.run.outputs if content else None,
