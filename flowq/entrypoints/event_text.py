@@ -1,6 +1,8 @@
 """Events and actions as lines of text, for terminals and for the pages of Flower."""
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from flowq.core.events import (
     BatchCompleted,
@@ -59,7 +61,18 @@ def of_action(action: ActionView) -> str:
     if action.kind is ActionKind.RAISE_BUDGET:
         names = {"usd": "USD", "tokens": "tokens"}
         return "to " + ", ".join(f"{details[key]} {names[key]}" for key in names if key in details)
+    if action.kind is ActionKind.RERUN:
+        return _of_rerun(details)
     return str(details.get("reason", ""))
+
+
+def _of_rerun(details: Mapping[str, Any]) -> str:
+    text = f"of {details.get('rerun_of')} as {details.get('run_id')}"
+    if "from_step" in details:
+        text += f", from {details['from_step']}"
+    if "inputs" in details:
+        text += f", with other inputs: {', '.join(details['inputs'])}"
+    return text
 
 
 def _attempt(number: int) -> str:

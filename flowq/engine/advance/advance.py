@@ -230,11 +230,16 @@ class Advance:
             self._run_id, step.key, rows, batch, resend_after, reused=reused
         ):
             return False
+        kept = tuple(reused.values())
+        whole = len(kept) == len(items)  # otherwise the batch of the others begins it
+        self.on_commit(partial(publish.reused, self._engine, self._run_id, kept, begin=whole))
         messages = tuple(
             message(self._run_id, step, index) for index in range(len(items)) if index not in reused
         )
         if messages:
             in_chord = len(messages) >= self._engine.policies.chord_from
             priority = self._definition.priority
-            self._progress.batches.append(Batch(batch, messages, in_chord, priority))
+            self._progress.batches.append(
+                Batch(batch, messages, in_chord, priority, reused=len(reused))
+            )
         return True

@@ -20,6 +20,7 @@ from flowq.core.ids import (
     RunId,
     StepRunId,
     batch_of_calls,
+    batch_of_items,
     child_run_id,
     item_id,
     node_id,
@@ -39,18 +40,20 @@ from flowq.engine.results.codecs.files import digest
 _AT_A_TIME: Final = 16
 
 
-def reused_row(old: OldStep, step_id: StepRunId, order: int) -> ReusedStep:
-    """Return the row of a step that has the end of an earlier one.
+def reused_row(old: OldStep, node: StepRunId, order: int) -> ReusedStep:
+    """Return the row of a step that has the end of an earlier one: of `node`, or of its item.
 
     A small result that is not in its reference is copied from the row that has it, under a key of
     the new row; a large one is only referenced.
     """
+    step_id = node if old.map_index is None else item_id(node, old.map_index)
     ref, copied_from = old.result, old.id
     if ref is not None and ref.place is StorageKind.ROW and ref.data is None:
         copied_from = StepRunId(step_of_key(ref.key))
         token = LeaseToken(UUID(ref.key.rpartition(":")[2]))
         ref = ref.model_copy(update={"key": row_key(step_id, token)})
-    return ReusedStep(step_id, old, order, ref, copied_from)
+    batch = None if old.map_index is None else batch_of_items(node)
+    return ReusedStep(step_id, old, order, ref, copied_from, batch=batch)
 
 
 def reused_call(
@@ -145,9 +148,7 @@ def reusable_items(
     missing = missing_objects(engine, found.values())
     node = node_id(run_id, step.key)
     return {
-        index: reused_row(row, item_id(node, index), order)
-        for index, row in found.items()
-        if row.id not in missing
+        index: reused_row(row, node, order) for index, row in found.items() if row.id not in missing
     }
 
 

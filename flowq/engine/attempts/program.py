@@ -318,6 +318,7 @@ def _suspend(engine: Engine, claim: Claim, at: _Replayed) -> AttemptResult:
     if state is StepState.QUEUED:
         batches.append(program_batch(engine, run_id))
     publish.calls_started(engine, run_id, calls)
+    publish.reused(engine, run_id, reused)
     send(engine, batches, again=True)
     priority = engine.definitions.get(run_id).definition.priority
     for call in calls:

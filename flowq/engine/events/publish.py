@@ -5,6 +5,7 @@ later (see `flowq.core.events`). With FLOWQ_EVENTS=0 only the end of a run is se
 `run.wait()` needs it.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
@@ -30,6 +31,7 @@ from flowq.core.states import RunState, StepState
 from flowq.core.usage import Usage
 from flowq.engine.engine import Engine
 from flowq.engine.model.programs import NewCall
+from flowq.engine.model.reruns import ReusedStep
 from flowq.engine.model.rows import Batch, Claim, Definition, Outcome
 from flowq.engine.model.sweeps import ExpiredLease
 from flowq.engine.runtime.text_stream import Streams
@@ -74,8 +76,9 @@ def batches_started(engine: Engine, batches: Sequence[Batch]) -> None:
         first, count = batch.messages[0], len(batch.messages)
         if parse_batch(batch.id)[0] is BatchKind.ITEMS:
             steps: tuple[str, ...] = (first.label.rpartition("[")[0],)
+            items = count + batch.reused
             engine.events.publish(
-                BatchStarted, first.run_id, batch=batch.id, steps=steps, items=count
+                BatchStarted, first.run_id, batch=batch.id, steps=steps, items=items
             )
         else:
             steps = tuple([message.label for message in batch.messages])
@@ -95,10 +98,40 @@ def calls_started(engine: Engine, run_id: RunId, calls: Sequence[NewCall]) -> No
         if call.items:
             items, batch = len(call.items), batch_of_items(call.id)
             engine.events.publish(BatchStarted, run_id, batch=batch, steps=(key,), items=items)
+            reused(engine, run_id, list(call.reused.values()), begin=False)
+            if call.state is StepState.COMPLETED:
+                engine.events.publish(StepCompleted, run_id, step=key, items=items)
         else:
             engine.events.publish(StepCompleted, run_id, step=key, items=0)
     for batch, keys in groups.items():
         engine.events.publish(BatchStarted, run_id, batch=batch, steps=tuple(keys))
+
+
+def reused(
+    engine: Engine, run_id: RunId, rows: Sequence[ReusedStep], *, begin: bool = True
+) -> None:
+    """Publish the ends of steps that a rerun reuses, and with `begin` the start of their batches.
+
+    They are in the rows at once, and a page that is open shows them at once.
+    """
+    if not engine.policies.events:
+        return
+    sizes = Counter(row.batch for row in rows)
+    for row in rows:
+        old = row.old
+        if begin and row.batch is not None and (size := sizes.pop(row.batch, 0)):
+            items = None if old.map_index is None else size
+            engine.events.publish(
+                BatchStarted, run_id, batch=row.batch, steps=(old.key,), items=items
+            )
+        where = {"step": old.key, "index": old.map_index}
+        if old.status is StepState.SKIPPED:
+            engine.events.publish(StepSkipped, run_id, **where)
+        elif old.status is StepState.COMPLETED:
+            engine.events.publish(StepCompleted, run_id, **where, items=old.map_size)
+        elif old.status is StepState.FAILED:
+            why = {"error_type": old.error_type, "error_message": old.error_message}
+            engine.events.publish(StepFailed, run_id, **where, **why)
 
 
 def step_started(engine: Engine, claim: Claim) -> None:

@@ -117,7 +117,9 @@ def _of_step(run: RunView, mark: StepProgress) -> Iterator[Event]:
     began = mark.started_at or mark.created_at
     where: dict[str, Any] = {"run_id": run.id, "step": mark.key, "index": mark.map_index}
     where["attempt"] = mark.attempt
-    if mark.attempt and mark.status is not StepState.QUEUED and not is_map:
+    # A failed call that a rerun reuses has the number of its attempts, and began in none.
+    has_begun = mark.attempt and mark.started_at is not None
+    if has_begun and mark.status is not StepState.QUEUED and not is_map:
         yield StepStarted(**where, timestamp=began, worker=mark.worker)
     ended = mark.completed_at or began
     why = {"error_type": mark.error_type, "error_message": mark.error_message}

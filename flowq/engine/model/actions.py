@@ -19,6 +19,7 @@ class ActionKind(StrEnum):
     CANCEL = "cancel"
     SIGNAL = "signal"
     RAISE_BUDGET = "raise_budget"
+    RERUN = "rerun"
 
 
 class Face(StrEnum):

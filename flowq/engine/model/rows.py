@@ -20,7 +20,7 @@ from flowq.core.usage import Usage
 from flowq.engine.model.stops import StopReason
 
 if TYPE_CHECKING:
-    from flowq.engine.model.reruns import ReusedStep
+    from flowq.engine.model.reruns import NewRerun
 
 #: Priorities are integers from 0, the default, to this one; larger goes first.
 MAX_PRIORITY: Final = 9
@@ -50,6 +50,7 @@ class Batch:
     messages: tuple[Message, ...]
     in_chord: bool
     priority: int = 0  #: That of the run.
+    reused: int = 0  #: Further items of the map, which a rerun reuses.
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +89,7 @@ class NewRun:
     waits: bool = False  #: It begins later.
     starts: datetime | timedelta | None = None  #: Not before then; a timedelta as for `deadline`.
     mode: str = "async"  #: How it was started: `async` on workers, `sync` in this process.
-    rerun_of: RunId | None = None  #: The run that it repeats,
-    reused: "tuple[ReusedStep, ...]" = ()  #: and the rows that it reuses of it.
+    rerun: "NewRerun | None" = None  #: Of a rerun: what it repeats.
 
 
 @dataclass(frozen=True, slots=True)

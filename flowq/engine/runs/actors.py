@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import Any, Final
+from uuid import UUID
 
 from flowq.core.ids import RunId
 from flowq.engine.engine import Engine
@@ -40,11 +41,16 @@ def act_as(face: Face, name: str | None = None) -> "Token[Actor | None]":
 
 
 def new_action(
-    engine: Engine, run_id: RunId, kind: ActionKind, details: Mapping[str, Any] | None = None
+    engine: Engine,
+    run_id: RunId,
+    kind: ActionKind,
+    details: Mapping[str, Any] | None = None,
+    *,
+    id_: UUID | None = None,
 ) -> NewAction:
     """Return an action of whoever acts now; without anybody, of the Python process."""
     actor = _actor.get() or Actor(Face.PYTHON, engine.worker[:_MAX_NAME])
-    return NewAction(engine.new_id(), run_id, kind, actor, details or {})
+    return NewAction(id_ or engine.new_id(), run_id, kind, actor, details or {})
 
 
 def storable(text: str) -> str:

@@ -20,7 +20,7 @@ from flowq.core.states import StepState
 from flowq.core.text.json_values import unmarked
 from flowq.engine.advance.dispatch import node_batch
 from flowq.engine.engine import Engine
-from flowq.engine.model.reruns import ReusedStep
+from flowq.engine.model.reruns import NewRerun
 from flowq.engine.model.rows import Batch, Definition, NewRun, NewStep
 from flowq.engine.registry.registry import RegisteredFlow
 from flowq.engine.runs.inherited import NOTHING, Inherited
@@ -35,15 +35,13 @@ class Reusable:
 
     Attributes:
         spec: Its spec, with what it may reuse later.
-        rerun_of: The earlier run.
-        rows: The rows that have ended already.
+        rerun: The earlier run, and the rows that have ended already.
         states: The nodes among them.
         observed: Of a program: how many events it has seen.
     """
 
     spec: FlowSpec
-    rerun_of: RunId | None = None
-    rows: tuple[ReusedStep, ...] = ()
+    rerun: NewRerun | None = None
     states: Mapping[str, StepState] = field(default_factory=dict)
     observed: int = 0
 
@@ -148,7 +146,7 @@ def _planned(run: NewRun, graph: Graph, taken: Reusable) -> Start:
     batches = () if run.waits else decided.batches
     queued = {batch_of_nodes(run.id, node_id(run.id, keys[0])): keys for keys in batches}
     steps = _nodes(run.id, spec, graph, queued, taken)
-    run = replace(run, steps=steps, reused=taken.rows, rerun_of=taken.rerun_of)
+    run = replace(run, steps=steps, rerun=taken.rerun)
     definition = Definition(run.id, run.flow_name, run.user_id, run.parent, spec, run.priority)
     undecided = [*decided.evaluate, *decided.expand, *decided.skip, *decided.cancel]
     return Start(run, definition, graph, queued, undecided)

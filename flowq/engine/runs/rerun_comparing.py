@@ -12,14 +12,14 @@ from typing import Any
 
 from flowq.core.errors import InvalidInput
 from flowq.core.graph import Graph
-from flowq.core.ids import RunId, StepRunId, item_id, node_id
+from flowq.core.ids import RunId, StepRunId, node_id
 from flowq.core.rerun import OldNode, Why, after, compare, item_of
 from flowq.core.spec import FlowSpec, RerunSpec, StepKind
 from flowq.core.states import TERMINAL_RUN_STATES, StepState
 from flowq.engine.advance.reuse import missing_objects, reused_row
 from flowq.engine.engine import Engine
 from flowq.engine.model.programs import ProgramState
-from flowq.engine.model.reruns import OldRun, OldStep
+from flowq.engine.model.reruns import NewRerun, OldRun, OldStep
 from flowq.engine.ports import Transaction
 from flowq.engine.runs.options import same_json
 from flowq.engine.runs.preparing import Reusable, Reuse
@@ -88,7 +88,7 @@ def _of_graph(found: Comparison, run_id: RunId, spec: FlowSpec, graph: Graph) ->
     for row in found.rows:
         rows.setdefault(row.key, []).append(row)
     reused = [
-        reused_row(row, _row_id(run_id, row), graph.order[key])
+        reused_row(row, node_id(run_id, key), graph.order[key])
         for key in ordered
         for row in rows[key]
     ]
@@ -102,8 +102,7 @@ def _of_graph(found: Comparison, run_id: RunId, spec: FlowSpec, graph: Graph) ->
         spec.model_copy(
             update={"rerun": RerunSpec(of=found.old.id, fresh=tuple(sorted(fresh)))},
         ),
-        found.old.id,
-        tuple(reused),
+        NewRerun(found.old.id, tuple(reused)),
         {one.old.key: one.old.status for one in reused if one.old.map_index is None},
     )
 
@@ -129,8 +128,7 @@ def _of_program(
     )
     return Reusable(
         spec.model_copy(update={"rerun": kept.rerun}),
-        found.old.id,
-        copied(found.old, run_id, kept.calls, found.rows),
+        NewRerun(found.old.id, copied(found.old, run_id, kept.calls, found.rows)),
         observed=len(kept.calls),
     )
 
@@ -139,11 +137,6 @@ def _why_called(found: Comparison, row: OldStep, fork: str | None) -> Why:
     if row.key == fork:
         return Why.UNREADABLE if row.id in found.missing else Why.FORK
     return Why.DEPENDS if row.status is StepState.COMPLETED else Why.OPEN
-
-
-def _row_id(run_id: RunId, row: OldStep) -> StepRunId:
-    node = node_id(run_id, row.key)
-    return node if row.map_index is None else item_id(node, row.map_index)
 
 
 def _named(fork: str | None, spec: FlowSpec) -> str | None:

@@ -6,8 +6,8 @@ rows, in the transaction that inserts the run; from there on it is a run like an
 child runs that are not reused whole compare their items and their own steps when they begin
 (`engine.advance.reuse`). A process that does not know the flow uses the recorded graph.
 
-The earlier run is not changed. It is kept as long as its reruns are, with its child runs and its
-objects.
+The earlier run is not changed; who has rerun it is recorded with it. It is kept as long as its
+reruns are, with its child runs and its objects.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,8 +23,10 @@ from flowq.core.rerun import Why
 from flowq.core.states import TERMINAL_RUN_STATES, StepState
 from flowq.core.text.json_values import unmarked
 from flowq.engine.engine import Engine
+from flowq.engine.model.actions import ActionKind, NewAction
 from flowq.engine.model.reruns import OldRun, OldStep
 from flowq.engine.registry.registry import RegisteredFlow
+from flowq.engine.runs.actors import new_action
 from flowq.engine.runs.options import Submission, SubmitOptions
 from flowq.engine.runs.preparing import Start, input_limit, prepare
 from flowq.engine.runs.rerun_comparing import Comparison, comparison, reuse
@@ -132,7 +134,13 @@ def rerun(
         StoreUnavailable: it cannot be known which results are still there.
     """
     start, _ = _prepared(engine, run_id, from_step, inputs, options)
-    return begin(engine, [start], options.get("session"))[0]
+    details: dict[str, Any] = {"rerun_of": str(run_id), "run_id": str(start.run.id)}
+    if from_step is not None:
+        details["from_step"] = from_step
+    if inputs:
+        details["inputs"] = sorted(inputs)
+    action = new_action(engine, run_id, ActionKind.RERUN, details, id_=start.run.id)
+    return begin(engine, [_with(start, action)], options.get("session"))[0]
 
 
 def preview(
@@ -153,6 +161,11 @@ def preview(
     keys = [one for one in found.why if one in names]
     steps = tuple(_planned(found, one, names[one], rows.get(one, [])) for one in keys)
     return RerunPreview(run_id, found.old.flow_name, steps, tuple(found.notes))
+
+
+def _with(start: Start, action: NewAction) -> Start:
+    assert start.run.rerun is not None
+    return replace(start, run=replace(start.run, rerun=replace(start.run.rerun, action=action)))
 
 
 def _prepared(
@@ -223,7 +236,7 @@ def _flow(engine: Engine, found: Comparison) -> tuple[RegisteredFlow, bool]:
     flow = None if is_document else engine.registry.flows.get(name)
     if flow is not None:
         return flow, False
-    if not is_document:
+    if not is_document and not is_own(name):  # flowq's own are complete as they are recorded
         found.notes.append(
             f"Flow {name!r} is not defined in this process, so the recorded graph of the run is "
             "used."

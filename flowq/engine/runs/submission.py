@@ -262,6 +262,8 @@ def _send_first(engine: Engine, starts: Sequence[Start], superseded: Superseded)
         for start in starts:
             engine.definitions.add(start.definition, start.graph)
             publish.run_started(engine, start.definition)
+            if start.run.rerun is not None:
+                publish.reused(engine, start.run.id, start.run.rerun.rows)
         send(engine, [batch for start in starts for batch in start.batches(engine)])
         for start in starts:
             if start.run.waits:

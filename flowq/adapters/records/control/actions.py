@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, or_, select
 from typing_extensions import override
 
 from flowq.adapters.records.sql.repository import ACTIONS, SIGNALS, Repository
@@ -13,7 +13,7 @@ from flowq.engine.ports.actions import ActionRows
 
 _A, _G = ACTIONS.c, SIGNALS.c
 _INSERT: Final = insert(ACTIONS).values(created_at=DbNow())
-#: The action of a signal has the signal's id.
+#: The action of a signal has the signal's id, that of a rerun the id of the new run.
 _OF_RUN: Final = (
     select(*(_A.id, _A.kind, _A.face, _A.actor, _A.details, _A.created_at), _G.payload)
     .outerjoin_from(ACTIONS, SIGNALS, _G.id == _A.id)
@@ -32,7 +32,7 @@ class SqlActions(Repository, ActionRows):
 
     @override
     def of_run(self, run_id: RunId, *, limit: int = 1_000) -> list[ActionView]:
-        rows = self._run(_OF_RUN.where(_A.flow_run_id == run_id).limit(limit))
+        rows = self._run(_OF_RUN.where(or_(_A.flow_run_id == run_id, _A.id == run_id)).limit(limit))
         return [_view(row) for row in rows][::-1]
 
     @override

@@ -13,6 +13,7 @@ from sqlalchemy import Float, Text, bindparam, cast, func, insert, select
 from sqlalchemy.orm import Session
 from typing_extensions import override
 
+from flowq.adapters.records.control.actions import SqlActions
 from flowq.adapters.records.runs.reruns import SqlReruns
 from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository, by_dialect
@@ -21,6 +22,7 @@ from flowq.core.errors import RunNotFound
 from flowq.core.ids import RunId
 from flowq.core.limits.queueing import QueueingSpec
 from flowq.core.states import RunState, StepState
+from flowq.engine.model.reruns import NewRerun
 from flowq.engine.model.rows import NewRun, NewStep
 from flowq.engine.ports.runs import RunRows
 
@@ -100,15 +102,17 @@ class RunInserts(Repository, RunRows):
         if steps:
             self._run(_INSERT_STEPS, steps)
         for run in runs:
-            if run.rerun_of is not None and run.id in inserted:
-                self._insert_reused(run)
+            if run.rerun is not None and run.id in inserted:
+                self._insert_reused(run.id, run.rerun)
         return inserted
 
-    def _insert_reused(self, run: NewRun) -> None:
+    def _insert_reused(self, run_id: RunId, rerun: NewRerun) -> None:
         reruns = SqlReruns(self._within)
-        if run.rerun_of is not None and not reruns.keep(run.rerun_of):
-            raise RunNotFound.of(run.rerun_of)
-        reruns.insert_reused(run.id, run.reused)
+        if not reruns.keep(rerun.of):
+            raise RunNotFound.of(rerun.of)
+        reruns.insert_reused(run_id, rerun.rows)
+        if rerun.action is not None:
+            SqlActions(self._within).insert(rerun.action)
 
     @override
     def with_keys(
@@ -138,8 +142,8 @@ class RunInserts(Repository, RunRows):
             "document_id": run.document_id,
             "priority": run.priority,
             "schedule_name": run.schedule,
-            "rerun_of": run.rerun_of,
-            "total_steps": len(run.steps) + len(run.reused),
+            "rerun_of": run.rerun.of if run.rerun else None,
+            "total_steps": len(run.steps) + (len(run.rerun.rows) if run.rerun else 0),
             "idempotency_key": run.idempotency_key,
             "budget_usd": run.budget.usd if run.budget else None,
             "budget_tokens": run.budget.tokens if run.budget else None,

@@ -2,19 +2,34 @@
 
 # mypy: disable-error-code="misc, no-any-return, call-overload, arg-type, list-item"
 
+import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from sqlalchemy import update
+from uuid_utils.compat import uuid7
 
 from flowq import flow, step
 from flowq.adapters.records.database import SqlRecords
+from flowq.adapters.records.runs.reruns import SqlReruns
+from flowq.adapters.records.sql.repository import RUNS, STEPS
+from flowq.adapters.results.memory import MemoryObjects
 from flowq.core.errors import InvalidInput, RunNotFound
 from flowq.core.ids import RunId, child_run_id, item_id, node_id
 from flowq.core.rerun import Why
 from flowq.core.states import RunState, StepState
-from flowq.engine.runs import reruns
+from flowq.core.usage import Usage
+from flowq.engine.engine import Policies
+from flowq.engine.model.actions import Face
+from flowq.engine.runs import reruns, submission
+from flowq.engine.runs.actors import acting
 from flowq.engine.runs.cancel import cancel
+from flowq.engine.sweeper.retention import collect
+from flowq.entrypoints.event_text import of_action
 from tests.tools.playing import Played, Stage
 
 COMPLETED, FAILED = StepState.COMPLETED, StepState.FAILED
@@ -201,6 +216,22 @@ def test_open_and_unknown_runs_are_refused(stage: Stage) -> None:
         reruns.rerun(stage.engine, RunId(node_id(open_run.id, "nobody")))
 
 
+def test_rerun_is_an_action_of_both_runs_recorded_once(stage: Stage) -> None:
+    old = stage.play(sums, count=2)
+    given: Any = {"idempotency_key": "again", "from_step": "total", "inputs": {"factor": 2}}
+    with acting(Face.HTTP, "ada"):
+        again = rerun(old, **given)
+        assert rerun(old, **given).id == again.id
+
+    def seen(run_id: RunId) -> list[tuple[str, str, str]]:
+        found = stage.engine.records.autocommit(lambda tx: tx.actions.of_run(run_id))
+        return [(one.kind, str(one.actor), of_action(one)) for one in found]
+
+    text = f"of {old.id} as {again.id}, from total, with other inputs: factor"
+    assert seen(old.id) == seen(again.id) == [("rerun", "ada (http)", text)]
+    assert not stage.engine.records.autocommit(lambda tx: tx.actions.of_run(RunId(uuid7())))
+
+
 # --- child runs -----------------------------------------------------------------------------------
 
 
@@ -246,3 +277,108 @@ def test_child_runs_of_a_map_are_rerun_item_by_item(stage: Stage) -> None:
     assert RAN["double 2"] in (1, 2)
     child = child_run_id(item_id(node_id(again.id, "parts"), 2))
     assert stage.engine.records.autocommit(lambda tx: tx.runs.view(child)) is not None
+
+
+# --- costs, and what is kept ----------------------------------------------------------------------
+
+
+@flow
+def deep(x: int) -> int:
+    return total([whole(x)])
+
+
+def test_savings_of_a_child_run_are_those_of_the_whole_tree(stage: Stage) -> None:
+    old = stage.play(deep, x=1)
+    inner = child_run_id(node_id(child_run_id(node_id(old.id, "whole")), "parts"))
+    spent = update(STEPS).where(STEPS.c.id == node_id(inner, "double"))
+    of_run = update(RUNS).where(RUNS.c.id == inner)
+    with stage.records.engine.begin() as connection:
+        connection.execute(spent.values(tokens_used=70, cost_estimate=Decimal("0.5")))
+        connection.execute(of_run.values(total_tokens=70, total_cost=Decimal("0.5")))
+
+    (whole_run, last) = reruns.preview(stage.engine, old.id).reused
+
+    assert (whole_run.key, whole_run.tokens, whole_run.cost) == ("whole", 70, Decimal("0.5"))
+    assert (last.tokens, last.cost) == (0, Decimal(0))
+    again = rerun(old)
+    assert again.view.saved == Usage(70, Decimal("0.5"))
+    # The same once more: it was saved before, and so it is now.
+    assert reruns.preview(stage.engine, again.id).saved_cost == Decimal("0.5")
+
+
+def test_retention_keeps_what_a_rerun_reuses_and_deletes_the_rerun_first(
+    records: SqlRecords,
+) -> None:
+    policies = Policies(retention=timedelta(0), orphans_after=timedelta(0))
+    stage = Stage.on(records, threshold=2000, policies=policies)
+    old = stage.play(blobs, size=5000)
+    again = Played(stage, reruns.rerun(stage.engine, old.id, from_step="size_of"), blobs)
+    assert isinstance(stage.engine.results.objects, MemoryObjects)
+    objects = stage.engine.results.objects.keys()
+    assert (collect(stage.engine), len(objects)) == (0, 1)
+    stage.dispatcher.run(stage.engine)
+    assert again.result() == 5000
+
+    assert collect(stage.engine) == 1
+    assert stage.engine.results.objects.keys() == objects
+    assert old.status is RunState.COMPLETED
+    assert (collect(stage.engine), stage.engine.results.objects.keys()) == (1, [])
+
+
+class Meeting:
+    """Lets what is first go on when the second is about to begin."""
+
+    def __init__(self) -> None:
+        self._first, self._second = threading.Event(), threading.Event()
+
+    def hold(self) -> None:
+        self._first.set()
+        assert self._second.wait(60)
+
+    def begin(self) -> None:
+        assert self._first.wait(60)
+        self._second.set()
+
+
+def test_deletion_waits_for_a_rerun_that_is_being_recorded_and_deletes_nothing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, meeting = stage.play(sums, count=2), Meeting()
+    insert = SqlReruns.insert_reused
+
+    def held(rows: SqlReruns, run_id: RunId, steps: Any) -> None:
+        insert(rows, run_id, steps)
+        meeting.hold()
+
+    def delete() -> Any:
+        meeting.begin()
+        return stage.records.transaction(lambda tx: tx.sweeps.delete_tree(old.id))
+
+    monkeypatch.setattr(SqlReruns, "insert_reused", held)
+    with ThreadPoolExecutor(2) as pool:
+        rerunning = pool.submit(reruns.rerun, stage.engine, old.id)
+        assert pool.submit(delete).result(60) is None
+        assert Played(stage, rerunning.result(60), sums).result() == 2
+
+
+def test_rerun_of_a_run_that_is_being_deleted_is_refused(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, meeting = stage.play(sums, count=2), Meeting()
+    begin = submission.begin
+
+    def delete(tx: Any) -> Any:
+        deleted = tx.sweeps.delete_tree(old.id)
+        meeting.hold()
+        return deleted
+
+    def begun(*given: Any) -> Any:
+        meeting.begin()
+        return begin(*given)
+
+    monkeypatch.setattr(reruns, "begin", begun)
+    with ThreadPoolExecutor(2) as pool:
+        rerunning = pool.submit(reruns.rerun, stage.engine, old.id)
+        assert pool.submit(stage.records.transaction, delete).result(60).runs == (old.id,)
+        with pytest.raises(RunNotFound):
+            rerunning.result(60)
