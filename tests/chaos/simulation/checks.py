@@ -26,6 +26,8 @@ from tests.tools.random_flows.expected import End, Expected
 #: What an attempt writes when its code has run.
 _WRITTEN: Final = {StepState.COMPLETED, StepState.FAILED, StepState.RETRYING}
 _FIRST_STEP_STATES: Final = {StepState.PENDING, StepState.QUEUED}
+#: Of what a rerun reuses.
+_REUSED_STATES: Final = {StepState.COMPLETED, StepState.SKIPPED, StepState.FAILED}
 #: Of what a program has called: timers wait, maps have their items, and a stopped run wants none.
 _FIRST_CALL_STATES: Final = {
     StepState.QUEUED,
@@ -162,16 +164,19 @@ class Watch:
             raise Broken(f"{text}: by attempt {wrote}, the row is at {change.attempt}")
         if change.before is not None and change.before not in _sources(change):
             raise Broken(f"{text}: the table of transitions lacks it")
-        if (
-            change.before is None
-            and change.kind == "step"
-            and change.after
-            not in (_FIRST_CALL_STATES if "#" in (change.key or "") else _FIRST_STEP_STATES)
-        ):
-            raise Broken(f"{name} began as {change.after}")
+        if change.before is None and change.kind == "step":
+            known = _FIRST_CALL_STATES if "#" in (change.key or "") else _FIRST_STEP_STATES
+            if change.after not in known and not (
+                change.after in _REUSED_STATES and self._is_rerun(change.run)
+            ):
+                raise Broken(f"{name} began as {change.after}")
         if change.kind == "step" and change.after == StepState.COMPLETED:
             self.completions[change.id] += 1
         return text
+
+    def _is_rerun(self, run: str) -> bool:
+        found = self.database.query("SELECT rerun_of FROM flow_runs WHERE id = ?", run)
+        return found[0][0] is not None
 
     def _learn(self, change: Change) -> None:
         """Name a new row; of a new run, write down who waits for whom."""
@@ -246,10 +251,12 @@ def check_counts(
         "SELECT s.id, s.status, s.attempt, s.recoveries, s.map_size, "
         # No program, timer or signal has an attempt with users' code that would be counted.
         "coalesce(r.id, CASE WHEN s.observed IS NOT NULL AND s.spec IS NULL "
-        "OR json_extract(s.spec, '$.kind') IN ('timer', 'signal') THEN s.id END) "
+        "OR json_extract(s.spec, '$.kind') IN ('timer', 'signal') THEN s.id END), "
+        "s.cached_from IS NOT NULL AND s.attempt = 0 "
         "FROM flow_step_runs s LEFT JOIN flow_runs r ON r.parent_step_run_id = s.id"
     )
-    for row_id, status, attempt, recoveries, map_size, child in rows:
+    ran = {step_id for step_id, _ in effects}
+    for row_id, status, attempt, recoveries, map_size, child, is_reused in rows:
         step_id, name = StepRunId(UUID(row_id)), watch.name(row_id)
         own, planned = attempt - recoveries, attempts.get(step_id)
         exact = planned is not None and recoveries < max_recoveries
@@ -259,6 +266,10 @@ def check_counts(
             continue
         if watch.completions[row_id] != 1:
             raise Broken(f"{name} was completed {watch.completions[row_id]} times")
+        if is_reused:
+            if step_id in ran:
+                raise Broken(f"{name} is reused, and its code has run")
+            continue
         if map_size is None and child is None and effects[step_id, attempt] != 1:
             times = effects[step_id, attempt]
             raise Broken(f"{name} is recorded with attempt {attempt}, whose code ran {times} times")

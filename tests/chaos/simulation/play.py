@@ -8,12 +8,12 @@ run is what `tests.tools.random_flows.expected.evaluate` says, and nothing moves
 """
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 from unittest import mock
 from uuid import UUID
 
@@ -23,10 +23,12 @@ from flowq.core.states import TERMINAL_RUN_STATES, RunState
 from flowq.engine.advance.finish import output
 from flowq.engine.attempts import outages
 from flowq.engine.attempts.abort import abort_attempt
+from flowq.engine.engine import Engine
 from flowq.engine.runs import submission
 from flowq.engine.runs.cancel import cancel
 from flowq.engine.runs.pause import pause, resume
 from flowq.engine.runs.signals import newest, send_signal
+from flowq.engine.runtime.context import StepContext
 from flowq.engine.sweeper.sweep import sweep
 from tests.chaos.simulation.broker import label_of
 from tests.chaos.simulation.checks import Broken, Watch, check_counts, lost_steps, planned_attempts
@@ -37,7 +39,7 @@ from tests.chaos.simulation.world import Worker, World
 from tests.tools.faults import points as faults
 from tests.tools.invariants import assert_invariants
 from tests.tools.random_flows import async_programs, programs
-from tests.tools.random_flows.expected import differences, evaluate
+from tests.tools.random_flows.expected import Expected, differences, evaluate
 
 #: Virtual seconds from the last fault until all runs have ended.
 MAX_REST: Final = 900.0
@@ -114,7 +116,7 @@ class Play:
         world = self._world
         with (
             faults.injected(world.reach),
-            programs.witnessed(world.begin),
+            programs.witnessed(self._attempt),
             each_statement(world.before_statement),
             each_sql(world.database, world.before_sql) if self._refuses else nullcontext(),
             # What waits there for an outage to pass waits in the simulation's time.
@@ -130,6 +132,10 @@ class Play:
             finally:
                 world.close()
         return Report(self._seed, self._lines(), world.counts, self._rest, failure)
+
+    def _attempt(self, here: StepContext) -> int:
+        """Note that the code of an attempt begins; returns its number, by which it may fail."""
+        return self._world.begin(here)
 
     # --- events ------------------------------------------------------------------------------
 
@@ -166,12 +172,15 @@ class Play:
         job, client = self._chance.choice(self._wanted()), world.client
 
         def work() -> None:
-            module = async_programs if job.is_async else programs
-            flow, inputs = module.flow_of(job.program), module.inputs_of(job.program)
-            submission.submit(client.engine, flow.type, inputs, run_id=job.run_id)
+            self._begin(client.engine, job)
             job.accepted = True
 
         world.start(client, "submit", work)
+
+    def _begin(self, engine: Engine, job: Job) -> None:
+        module = async_programs if job.is_async else programs
+        flow, inputs = module.flow_of(job.program), module.inputs_of(job.program)
+        submission.submit(engine, flow.type, inputs, run_id=job.run_id)
 
     def _deliver(self) -> None:
         broker = self._world.broker
@@ -439,7 +448,7 @@ class Play:
             if job.is_async:
                 self._compare_async(job)
                 continue
-            expected = evaluate(job.program, job.run_id, lost=lost)
+            expected = self._expected(job, lost)
             found = differences(engine, job.run_id, expected, self._cancelled)
             if found:
                 raise Broken("\n".join(found))
@@ -449,6 +458,9 @@ class Play:
         attempts = {step: n for step, n in attempts.items() if step not in self._revoked}
         check_counts(self._watch, attempts, world.effects, most)
 
+    def _expected(self, job: Job, lost: Collection[StepRunId]) -> Expected:
+        return evaluate(job.program, job.run_id, lost=lost)
+
     def _compare_async(self, job: Job) -> None:
         engine, run_id = self._reader, newest(self._reader, job.run_id)
         view = engine.records.autocommit(lambda tx: tx.runs.view(run_id))
@@ -457,13 +469,16 @@ class Play:
         self._world.counts[f"programs {view.status}"] += 1
         if self._cancelled:
             return  # what a cancel of a child run leads to is not foreseen
-        state, value = async_programs.evaluate(job.program)
+        state, value = self._foreseen(job)
         if view.status is not state:
             raise Broken(f"run {run_id} is {view.status}, expected {state}: {view.error}")
         if state is RunState.COMPLETED:
             found = output(engine, engine.definitions.get(run_id).definition)
             if found != value:
                 raise Broken(f"run {run_id} returned {found!r}, expected {value!r}")
+
+    def _foreseen(self, job: Job) -> tuple[RunState, Any]:
+        return async_programs.evaluate(job.program)
 
     def _invariants(self, grace: timedelta) -> None:
         """Ask what `flowq doctor --invariants` asks."""

@@ -17,6 +17,7 @@ from flowq.engine.advance.resolve import load
 from flowq.engine.engine import Engine
 from flowq.engine.model.rows import StoredStep
 from tests.tools.random_flows.programs import Node, Program, flatten, planned
+from tests.tools.random_flows.reused import Earlier, OldEnd, Reuse
 
 COMPLETED, FAILED, SKIPPED = StepState.COMPLETED, StepState.FAILED, StepState.SKIPPED
 CANCELLED = StepState.CANCELLED
@@ -27,7 +28,8 @@ class End:
     """What becomes of a node, or of an item of a map.
 
     Attributes:
-        attempts: How many attempts of its own it takes; None when it has no plan.
+        attempts: How many attempts of its own it takes, none if it is reused; None when it has no
+            plan.
         items: Of a map.
     """
 
@@ -49,7 +51,13 @@ class Expected:
 
 
 def evaluate(
-    program: Program, run_id: RunId, *, lost: Collection[StepRunId] = (), given: Any = ()
+    program: Program,
+    run_id: RunId,
+    *,
+    lost: Collection[StepRunId] = (),
+    given: Any = (),
+    earlier: Earlier | None = None,
+    is_mended: bool = False,
 ) -> Expected:
     """Say what becomes of a run.
 
@@ -58,21 +66,33 @@ def evaluate(
         run_id: Its id, from which those of its steps follow.
         lost: Steps that failed since they lost their worker too often: nobody can foresee that.
         given: For a child program: the values of what it depends on.
+        earlier: The run that it reruns.
+        is_mended: Whether no step fails any more.
     """
-    return _Evaluation(program, run_id, lost, sum(flatten(given))).run()
+    base = sum(flatten(given))
+    return _Evaluation(program, run_id, lost, base, earlier=earlier, is_mended=is_mended).run()
 
 
 class _Evaluation:
     """A program on its way through plain Python."""
 
     def __init__(
-        self, program: Program, run_id: RunId, lost: Collection[StepRunId], base: int
+        self,
+        program: Program,
+        run_id: RunId,
+        lost: Collection[StepRunId],
+        base: int,
+        *,
+        earlier: Earlier | None,
+        is_mended: bool,
     ) -> None:
         self._program = program
         self._nodes: list[Node] = program["nodes"]
         self._run_id = run_id
         self._lost = lost
         self._base = base
+        self._reuse = None if earlier is None else Reuse(earlier, self._nodes, base)
+        self._is_mended = is_mended
         self._ends: list[End] = []
         self._by_key: dict[str, End] = {}
         self._children: dict[RunId, Expected] = {}
@@ -98,22 +118,41 @@ class _Evaluation:
         if node["op"] == "map":
             # The list is a step of its own, and the map depends on nothing else.
             listed = gate or End(COMPLETED, list(range(total % 5)), attempts=1)
-            listed = self._by_key[f"list{number}"] = self._known(f"list{number}", listed)
+            kept = self._kept(f"list{number}")
+            listed = self._by_key[f"list{number}"] = kept or self._known(f"list{number}", listed)
+            if kept := self._kept(f"n{number}"):
+                return kept
             if listed.state is not COMPLETED:
                 return End(SKIPPED if listed.state is SKIPPED else CANCELLED)
-            return self._map(node, own, step_id, listed.value)
-        return gate or self._begun(node, step_id, own, total)
+            return self._map(number, own, listed.value)
+        return self._kept(f"n{number}") or gate or self._begun(number, step_id, own, total)
 
-    def _begun(self, node: Node, step_id: StepRunId, own: int, total: int) -> End:
+    def _kept(self, key: str) -> End | None:
+        """Return the end of a node that has that of the earlier run."""
+        old = None if self._reuse is None else self._reuse.whole(key)
+        if old is None:
+            return None
+        items = tuple(self._reused(one) for one in old.items or ())
+        return self._reused(old, items)
+
+    def _reused(self, old: OldEnd, items: tuple[End, ...] = ()) -> End:
+        assert self._reuse is not None
+        attempts = 0 if self._reuse.earlier.is_certain else None
+        value = [one.value for one in items] if old.items is not None else old.value
+        return End(old.state, value, attempts=attempts, items=items)
+
+    def _begun(self, number: int, step_id: StepRunId, own: int, total: int) -> End:
         """Say how a node ends that is run."""
+        node = self._nodes[number]
         if node["op"] == "sum":
-            return _leaf(node["fails"][0], node["tries"], total)
+            return self._leaf(node["fails"][0], node["tries"], total)
         if node["op"] == "child":
-            return self._child(node, step_id, [self._ends[i].value for i in node["on"]])
+            given = [self._ends[i].value for i in node["on"]]
+            return self._child(number, step_id, given)
         if node["op"] == "remap":
             # One that was skipped, where that is accepted, is a map over nothing.
-            return self._map(node, own, step_id, self._ends[node["over"]].value or [])
-        return self._map(node, own, step_id, list(range(node["size"])))
+            return self._map(number, own, self._ends[node["over"]].value or [])
+        return self._map(number, own, list(range(node["size"])))
 
     def _gate(self, node: Node) -> End | None:
         """Say how a node ends without being run, if it does."""
@@ -132,36 +171,49 @@ class _Evaluation:
             return End(SKIPPED)
         return None
 
-    def _map(self, node: Node, own: int, step_id: StepRunId, values: Sequence[Any]) -> End:
+    def _map(self, number: int, own: int, values: Sequence[Any]) -> End:
+        node, key = self._nodes[number], f"n{number}"
         ends: list[End] = []
         for index, value in enumerate(values):
-            one = item_id(step_id, index)
+            one = item_id(node_id(self._run_id, key), index)
+            old = None if self._reuse is None else self._reuse.item(key, index, value)
+            if old is not None:
+                ends.append(self._reused(old))
+                continue
             if node["op"] == "fan":
-                end = self._child(node, one, value)
+                end = self._child(number, one, value, index)
             else:
                 fails = planned(node["fails"], index)
-                end = _leaf(fails, node["tries"], own + sum(flatten(value)))
+                end = self._leaf(fails, node["tries"], own + sum(flatten(value)))
             ends.append(End(FAILED) if one in self._lost else end)
         failed = sum(end.state is FAILED for end in ends)
         state = FAILED if failed > (node["tolerate"] or 0) else COMPLETED
         return End(state, [end.value for end in ends], items=tuple(ends))
 
-    def _child(self, node: Node, step_id: StepRunId, given: Any) -> End:
+    def _child(self, number: int, step_id: StepRunId, given: Any, index: int | None = None) -> End:
         if step_id in self._lost:
             return End(FAILED)  # before its child run began
         child_id = child_run_id(step_id)
-        child = evaluate(node["child"], child_id, lost=self._lost, given=given)
+        child = evaluate(
+            self._nodes[number]["child"],
+            child_id,
+            lost=self._lost,
+            given=given,
+            earlier=None if self._reuse is None else self._reuse.child(f"n{number}", index),
+            is_mended=self._is_mended,
+        )
         self._children[child_id] = child
         return End(COMPLETED, child.output) if child.state is RunState.COMPLETED else End(FAILED)
 
     def _known(self, key: str, end: End) -> End:
         return End(FAILED) if node_id(self._run_id, key) in self._lost else end
 
-
-def _leaf(fails: int, tries: int, value: int) -> End:
-    if fails >= tries:
-        return End(FAILED, attempts=tries)
-    return End(COMPLETED, value, attempts=fails + 1)
+    def _leaf(self, fails: int, tries: int, value: int) -> End:
+        if self._is_mended:
+            fails = 0
+        if fails >= tries:
+            return End(FAILED, attempts=tries)
+        return End(COMPLETED, value, attempts=fails + 1)
 
 
 # --- the records ---------------------------------------------------------------------------------
