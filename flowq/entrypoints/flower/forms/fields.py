@@ -91,12 +91,11 @@ class Field:
         """The description of the schema, and its bounds."""
         schema = self.schema["anyOf"][0] | self.schema if self.kind is Kind.DECIMAL else self.schema
         bounds = ", ".join(
-            say.format(schema[name]) for name, say in _BOUNDS.items() if name in schema
+            say.format(plain(schema[name])) for name, say in _BOUNDS.items() if name in schema
         )
         zone = "UTC" if self.kind is Kind.DATETIME else ""
-        return ". ".join(
-            filter(None, (str(schema.get("description", "")).strip("."), bounds, zone))
-        )
+        about = str(schema.get("description", "")).strip(".")
+        return "; ".join(part for part in (about, bounds, zone) if part)
 
     @property
     def is_line(self) -> bool:
@@ -172,6 +171,13 @@ def _kind(schema: Mapping[str, Any]) -> Kind:
     if schema.get("type") == "string":
         return _FORMATS.get(schema.get("format", ""), Kind.TEXT)
     return {"integer": Kind.INTEGER, "number": Kind.NUMBER}.get(str(schema.get("type")), Kind.JSON)
+
+
+def plain(bound: Any) -> str:
+    """Return a bound for people: `1,000` and not `1000.0`."""
+    if isinstance(bound, float) and bound.is_integer():
+        bound = int(bound)
+    return f"{bound:,}" if isinstance(bound, int | float) else str(bound)
 
 
 def text_of(one: Field, value: Any) -> str:

@@ -20,7 +20,7 @@ from referencing.exceptions import Unresolvable
 
 from flowq.core.text.json_reading import loads
 from flowq.core.text.json_values import flaw
-from flowq.entrypoints.flower.forms.fields import ABSENT, Field, Kind, fields_of, text_of
+from flowq.entrypoints.flower.forms.fields import ABSENT, Field, Kind, fields_of, plain, text_of
 
 _INTEGER: Final = re.compile(r"[+-]?\d{1,4000}", re.ASCII)
 _MAX_PROBLEMS: Final = 20
@@ -325,6 +325,6 @@ def _said(error: ValidationError) -> Iterator[tuple[tuple[str, ...], str]]:
     elif error.validator == "minLength" and wanted == 1:
         yield path, "must not be empty"
     elif error.validator in _WORDS:
-        yield path, _WORDS[error.validator].format(wanted)
+        yield path, _WORDS[error.validator].format(plain(wanted))
     else:
         yield path, error.message

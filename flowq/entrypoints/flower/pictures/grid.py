@@ -42,7 +42,7 @@ def grid_rows(grid: FlowGrid, address: Address) -> GridRows:
 
 
 def trend(grid: FlowGrid, what: str) -> str:
-    """Return bars of the duration or the cost of the runs, each a link; empty if none has any.
+    """Return cells with bars of the duration or the cost of the runs; empty if none has any.
 
     Args:
         grid: The runs.
@@ -63,9 +63,10 @@ def trend(grid: FlowGrid, what: str) -> str:
     width = COLUMN * len(grid.runs)
     top = max(values)[1]
     return (
+        f'<td colspan="{len(grid.runs)}">'
         f'<svg class="flowq-trend" role="img" aria-label="{safe(told)}" width="{width}" '
-        f'height="{_HEIGHT}" viewBox="0 0 {width} {_HEIGHT}">{bars}</svg>'
-        f'<span class="flowq-note" aria-hidden="true">at most {safe(top)}</span>'
+        f'height="{_HEIGHT}" viewBox="0 0 {width} {_HEIGHT}">{bars}</svg></td>'
+        f'<td class="flowq-grid-most" aria-hidden="true">at most {safe(top)}</td>'
     )
 
 

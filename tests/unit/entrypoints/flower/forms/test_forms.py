@@ -112,7 +112,7 @@ def test_each_problem_is_in_plain_words_beside_its_field() -> None:
         "size": "has to be a number, for example 2.5",
     }
     assert problems(count="10", price="-1", due="soon") == {
-        "price": "has to be 0.0 or more",
+        "price": "has to be 0 or more",
         "due": "has to be a day, for example 2030-01-31",
     }
     assert problems(count="10", size="0", name="longer") == {
@@ -138,9 +138,9 @@ def test_json_for_the_whole_replaces_the_fields() -> None:
 
 def test_fields_say_what_the_schema_says() -> None:
     fields = {one.label: one for one in FORM.fields}
-    assert fields["count"].help == "how many. 1 or more, less than 10"
+    assert fields["count"].help == "how many; 1 or more, less than 10"
     assert fields["price"].kind is Kind.DECIMAL
-    assert fields["price"].help == "0.0 or more"
+    assert fields["price"].help == "0 or more"
     assert fields["to.street"].must_be_filled
     assert fields["to.floor"].default == 3
     assert fields["tags"].kind is fields["deep"].kind is Kind.JSON
