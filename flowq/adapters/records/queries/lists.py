@@ -40,7 +40,7 @@ from flowq.adapters.records.queries.searches import (
 )
 from flowq.adapters.records.runs.views import written
 from flowq.adapters.records.sql.repository import DOCUMENTS, RUNS, STEPS, Repository
-from flowq.adapters.records.sql.tables import HAS_DOCUMENT, HAS_ERROR, OPEN_RUN
+from flowq.adapters.records.sql.tables import HAS_DOCUMENT, HAS_ERROR, IS_TOP, OPEN_RUN
 from flowq.core.ids import FIRST_ID, RunId, earliest_id, ids_of_same_moment, ids_with_prefix
 from flowq.core.states import DONE_STEP_STATES, OPEN_RUN_STATES, RunState
 from flowq.engine.queries.lists import (
@@ -352,7 +352,7 @@ def _conditions(wanted: RunFilter) -> list[ColumnElement[bool]]:
     if wanted.until is not None:
         found.append(_R.id < earliest_id(wanted.until))
     if not wanted.children:
-        found.append(_R.parent_step_run_id.is_(None))
+        found.append(IS_TOP)
     return [*found, *_of_steps(wanted), *_of_documents(wanted)]
 
 

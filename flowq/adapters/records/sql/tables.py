@@ -48,7 +48,9 @@ __all__ = [
     "HAS_ERROR",
     "HAS_SCHEDULE",
     "IN_LINE",
+    "IS_CHILD",
     "IS_RERUN",
+    "IS_TOP",
     "LEASED",
     "OPEN",
     "OPEN_RUN",
@@ -86,7 +88,7 @@ __all__ = [
 ]
 
 #: The Alembic revision of these models; a test compares it with the scripts.
-REVISION = "0022"
+REVISION = "0023"
 #: A name of flowq's own, since the tables may be in a database with other migrations.
 VERSION_TABLE = "flowq_alembic_version"
 
@@ -97,6 +99,8 @@ HAS_ERROR = text("error_message IS NOT NULL")
 HAS_DOCUMENT = text("document_id IS NOT NULL")
 HAS_SCHEDULE = text("schedule_name IS NOT NULL")
 OPEN_SCHEDULED = text(f"{HAS_SCHEDULE.text} AND {OPEN_RUN.text}")
+IS_TOP = text("parent_step_run_id IS NULL")
+IS_CHILD = text("parent_step_run_id IS NOT NULL")
 IS_RERUN = text("rerun_of IS NOT NULL")
 HAS_DEADLINE = text("deadline IS NOT NULL AND status IN ('pending', 'running', 'paused')")
 STARTING = text("starts_at IS NOT NULL AND status = 'pending'")
@@ -173,7 +177,8 @@ class FlowRun(Base):
         Index(None, "user_id", "id"),
         Index(None, "flow_name", "id"),
         Index(None, "status", "id"),
-        Index(None, "parent_step_run_id"),
+        _partial("ix_flow_runs_top", "id", where=IS_TOP),
+        _partial("ix_flow_runs_child", "parent_step_run_id", where=IS_CHILD),
         Index("uq_flow_runs_idempotency_key", "flow_name", "idempotency_key", unique=True),
         _partial("ix_flow_runs_document_id", "document_id", "id", where=HAS_DOCUMENT),
         _partial("ix_flow_runs_schedule_name", "schedule_name", "id", where=HAS_SCHEDULE),

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import event
 
 from flowq.adapters.records.database import SqlRecords
 from flowq.core.ids import RunId, StepRunId, child_run_id, item_id, node_id
 from flowq.core.states import RunState, StepState
 from flowq.engine.queries.children import MAX_OF_STEP
 from flowq.engine.queries.flow_page import GRID_RUNS, GRID_STEPS, GridCell
+from flowq.engine.queries.lists import RunFilter
 from tests.contract.records.queries.test_run_page import a_run, a_step, after, an_item, store
 
 
@@ -97,3 +100,30 @@ def test_child_runs_are_a_tree_with_failed_ones_first(records: SqlRecords) -> No
     assert [RunState.FAILED, RunState.RUNNING] == [run.status for run in many.runs[:2]]
     assert () == records.autocommit(lambda tx: tx.overview.child_runs(RunId(deep.id)))
     assert item_id(node_id(RunId(root.id), "many"), 20) == items[20].id
+
+
+def test_a_list_without_child_runs_reads_no_child_run(records: SqlRecords) -> None:
+    """The newest run has all the others as child runs, which a list would have to pass by."""
+    root = a_run(UUID(int=1 << 100))
+    tops = [a_run(UUID(int=n << 80)) for n in range(1, 200)]
+    children = [
+        a_run(UUID(int=(1 << 100) + n), parent_step_run_id=UUID(int=n)) for n in range(1, 400)
+    ]
+    store(records, root, *tops, *children)
+    is_sqlite = records.url.get_backend_name() == "sqlite"
+    explain = "EXPLAIN QUERY PLAN " if is_sqlite else "EXPLAIN "
+    plans: list[str] = []
+
+    def look(_connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        cursor.execute(explain + statement, parameters)
+        plans.append(" ".join(str(line) for line in cursor.fetchall()))
+
+    with records.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("ANALYZE")
+    event.listen(records.engine, "before_cursor_execute", look)
+    wanted = RunFilter(children=False)
+    found = records.autocommit(lambda tx: tx.overview.runs_page(wanted, limit=3, counts=False))
+    event.remove(records.engine, "before_cursor_execute", look)
+
+    assert [root.id, tops[-1].id, tops[-2].id] == [run.id for run in found.runs]
+    assert "ix_flow_runs_top" in plans[0]
