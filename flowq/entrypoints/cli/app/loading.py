@@ -23,7 +23,6 @@ import flowq
 from flowq.authoring.definitions.base_flow import BaseFlow
 from flowq.authoring.definitions.flows import Flow
 from flowq.authoring.naming import import_place
-from flowq.canvas.handle import Durable
 from flowq.core.errors import FlowNotFound, FlowqError, InvalidFlow
 from flowq.engine.registry.origins import raised_in
 
@@ -134,6 +133,8 @@ def _flow_in(value: object) -> Flow[..., Any] | None:
 
     A `BaseFlow` class and a durable canvas stand for their flow.
     """
+    from flowq.canvas.handle import Durable  # defines a flow: not at the start of each command
+
     if isinstance(value, Durable):
         return value.flow
     if isinstance(value, type) and issubclass(value, BaseFlow):
