@@ -112,20 +112,25 @@ def test_twenty_pages_ask_the_database_no_more_than_one(postgres_url: str, tmp_p
     with cluster_on(postgres_url, tmp_path / "cluster") as cluster, ExitStack() as stack:
         url = stack.enter_context(flower(cluster))
         run_id = cluster.submit(flows.holding, folder=str(tmp_path))
-        rates = []
-        for pages in (1, 19):
-            for _ in range(pages):
+
+        def open_pages(count: int) -> None:
+            for _ in range(count):
                 for path in (f"/flows/{run_id}/live", "/flows/live"):
                     stack.enter_context(Client(url + path).listening())
-            rates.append(_statements_per_second(postgres_url))
-        print(
-            f"statements a second: {rates[0]:.1f} with 1 page of each kind, {rates[1]:.1f} with 20"
+
+        open_pages(1)
+        few = _statements_per_second(postgres_url)
+        open_pages(19)
+        # A page that has just been opened asks once for the state of its run, and a slow machine
+        # takes longer to open all of them: what counts is the rate that remains.
+        wait_until(
+            lambda: _statements_per_second(postgres_url) < min(few + 1, 10),
+            timeout=120,
+            what="20 pages of each kind ask as often as 1",
         )
-        assert rates[1] < rates[0] + 1
-        assert rates[1] < 10
 
 
-def _statements_per_second(url: str, seconds: float = 6.0) -> float:
+def _statements_per_second(url: str, seconds: float = 4.0) -> float:
     """Count what clients other than this one do; a statement of theirs is a transaction."""
     address = make_url(url)
     conninfo = address.set(drivername="postgresql").render_as_string(hide_password=False)
@@ -137,10 +142,7 @@ def _statements_per_second(url: str, seconds: float = 6.0) -> float:
             assert row is not None
             return time.monotonic(), row[0]
 
-    # The server tells its numbers about once a second; the connection itself is some of them. A
-    # page that has just been opened asks once for the state of its run.
-    opened = time.monotonic()
-    wait_until(lambda: time.monotonic() > opened + 2, timeout=60, what="pages are open")
+    # The server reports its numbers about once a second; the connection itself is some of them.
     began, before = count()
     wait_until(lambda: time.monotonic() > began + seconds, timeout=60, what="time passes")
     ended, after = count()
