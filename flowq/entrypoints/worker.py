@@ -43,7 +43,7 @@ from flowq.entrypoints.shutdown import (
     fetched,
     requeue,
 )
-from flowq.entrypoints.task_names import check_names, check_names_when_finalized
+from flowq.entrypoints.task_names import TaskNames
 from flowq.entrypoints.unknown_steps import UnknownSteps
 from flowq.entrypoints.worker_events import EventBatching
 from flowq.entrypoints.worker_logs import keep_logs
@@ -91,19 +91,25 @@ def install(app: Celery) -> Celery:
     app.task(name=COLLECT, ignore_result=True, shared=False, Request=own)(_collect)
     app.task(name=SCHEDULE, ignore_result=True, shared=False, Request=own)(_schedule)
     app.task(name=START, ignore_result=True, shared=False, Request=own)(_start)
-    check_names_when_finalized(app, _OWN)
+    names = task_names(app)
+    names.check_when_finalized()
     import_module(
         "flowq.builtin"
     )  # for workers: a client that imports this module need not load it
-    registry.on_name(lambda name: _add_task(app, name))
+    registry.on_name(lambda name: _add_task(app, names, name), names.forget)
     app.steps["worker"].add(SweeperStep)
     app.steps["consumer"].add(EventBatching)
     app.steps["consumer"].add(UnknownSteps)
     return app
 
 
-def _add_task(app: Celery, name: str) -> None:
-    check_names(app, _OWN, [name])
+def task_names(app: Celery) -> TaskNames:
+    """Return the names of an app's tasks, flowq's own among them."""
+    return TaskNames(app, _OWN)
+
+
+def _add_task(app: Celery, names: TaskNames, name: str) -> None:
+    names.check([name])
     task = app.task(
         name=name,
         bind=True,
@@ -289,7 +295,7 @@ class SweeperStep(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:
         """Start the sweeper."""
-        check_names(parent.app, _OWN)
+        task_names(parent.app).check()
         engine = bootstrap.engine()
         keep_logs()
         _process.watch(engine)

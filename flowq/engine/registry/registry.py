@@ -175,6 +175,10 @@ class DeclaredSchedule:
     place: str
 
 
+#: Who gets the names of steps and flows, and those that are forgotten again.
+_Listener = tuple[Callable[[str], None], Callable[[Collection[str]], None]]
+
+
 @dataclass
 class Registry:
     """The step types, flows and schedules that have been defined in this process."""
@@ -185,11 +189,18 @@ class Registry:
     schedules: dict[str, DeclaredSchedule] = field(default_factory=dict)
     _origins: dict[str, tuple[str, Origin]] = field(default_factory=dict)
     _unchecked: dict[str, RegisteredStep] = field(default_factory=dict)
-    _listeners: list[Callable[[str], None]] = field(default_factory=list)
+    _listeners: list[_Listener] = field(default_factory=list)
 
-    def on_name(self, listener: Callable[[str], None]) -> None:
-        """Call `listener` with the name of every step and flow, now and for later definitions."""
-        self._listeners.append(listener)
+    def on_name(
+        self, listener: Callable[[str], None], forget: Callable[[Collection[str]], None]
+    ) -> None:
+        """Call `listener` with the name of every step and flow, now and for later definitions.
+
+        Args:
+            listener: Gets the names.
+            forget: Gets those that are forgotten again; see `forgetting`.
+        """
+        self._listeners.append((listener, forget))
         for name in [*self.steps, *self.flows]:
             listener(name)
 
@@ -267,6 +278,9 @@ class Registry:
             yield
         finally:
             self.middleware = middleware
+            if new := (self.steps.keys() | self.flows.keys()) - (before[0].keys() | before[1]):
+                for _, forget in self._listeners:
+                    forget(new)
             for one, was in zip(all_, before, strict=True):
                 one.clear()
                 one.update(was)
@@ -289,7 +303,7 @@ class Registry:
             return
         self._origins[name] = what, origin
         try:
-            for listener in self._listeners:
+            for listener, _ in self._listeners:
                 listener(name)
         except BaseException:
             del self._origins[name]

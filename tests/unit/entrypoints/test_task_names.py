@@ -38,7 +38,7 @@ MAKE = "app.finalize()\n"
 STARTED = """
 from types import SimpleNamespace
 from flowq.entrypoints import worker
-worker.check_names(app, worker._OWN)
+worker.task_names(app).check()
 """
 
 
@@ -76,3 +76,21 @@ def test_other_tasks_stay_as_they_are(tmp_path: Path) -> None:
     done = ran(tmp_path, mine, INSTALL, STEP, MAKE, STARTED, "print(charge_task(3), charge(4))")
 
     assert (done.stdout, done.stderr) == ("3 4\n", "")
+
+
+@pytest.mark.parametrize("made", ["", MAKE])
+def test_forgotten_steps_are_tasks_no_longer(tmp_path: Path, made: str) -> None:
+    """A suite defines thousands, each in a block of its own."""
+    forget = """
+for _ in range(2):
+    with flowq.testing.definitions():
+        flow(name="shop.pay")(charge_all)
+        step(name="shop.round")(charge_all)
+        count = len(app._pending), len(app._tasks)
+print(count[0] + count[1] - len(app._pending) - len(app._tasks))
+print(sorted(name for name in app.tasks if name.startswith("shop")))
+"""
+    start = "import flowq.testing\ndef charge_all() -> None: ...\n"
+    done = ran(tmp_path, start, INSTALL, TASK, made, forget)
+
+    assert (done.stdout, done.stderr) == ("2\n['shop.charge']\n", "")

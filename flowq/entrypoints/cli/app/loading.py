@@ -133,7 +133,7 @@ def _flow_in(value: object) -> Flow[..., Any] | None:
 
     A `BaseFlow` class and a durable canvas stand for their flow.
     """
-    from flowq.canvas.handle import Durable  # defines a flow: not at the start of each command
+    from flowq.canvas.handle import Durable  # noqa: PLC0415 - defines a flow, for few commands
 
     if isinstance(value, Durable):
         return value.flow

@@ -114,11 +114,15 @@ def test_listener_gets_every_name_known_or_to_come(registry: Registry) -> None:
     registry.add_flow(flow_type("flow"))
     heard: list[str] = []
 
-    registry.on_name(heard.append)
-    registry.add_step(RegisteredStep("other", other))
-    registry.add_flow(flow_type("late"))
+    forgotten: list[str] = []
+
+    registry.on_name(heard.append, forgotten.extend)
+    with registry.forgetting():
+        registry.add_step(RegisteredStep("other", other))
+        registry.add_flow(flow_type("late"))
 
     assert heard == ["work", "flow", "other", "late"]
+    assert {"other", "late"} == set(forgotten)
 
 
 def test_step_type_knows_its_function() -> None:
