@@ -4,6 +4,7 @@ A server of one's own is used instead when `FLOWQ_TEST_REDIS_URL` or `FLOWQ_TEST
 names it (the Redis database is emptied; on PostgreSQL new databases are made and dropped).
 """
 
+import gc
 import json
 import os
 import shutil
@@ -41,6 +42,7 @@ FAULTS = (
 
 def pytest_configure(config: pytest.Config) -> None:
     """Begin a session; a process of xdist is a member of the controller's."""
+    gc.disable()  # until the tests are collected: all of it stays
     # A shell starts what it puts in the background with SIGINT ignored, and that is inherited.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if (given := getattr(config, "workerinput", None)) is not None:
@@ -63,6 +65,12 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Say what begins first, and what stays together."""
     deal(items, Path(__file__).parent, mixed=hasattr(config, "workerinput"))
+
+
+def pytest_collection_finish() -> None:
+    """Take what was collected, some million objects, from what is looked through for garbage."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

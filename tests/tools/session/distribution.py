@@ -33,12 +33,13 @@ def deal(items: list[pytest.Item], root: Path, *, mixed: bool) -> None:
             the tests of a module share anew whenever it comes back to that module.
     """
     places = {kind: place for place, kind in enumerate((*WAITING, *COMPUTING))}
-    kinds = {module: _kind(module, root) for module in {item.path for item in items}}
+    names = {module: module.relative_to(root) for module in {item.path for item in items}}
+    kinds = {module: name.parts[0] for module, name in names.items()}
     items.sort(key=lambda item: (not _is_slow(item), places.get(kinds[item.path], len(places))))
     if mixed:
         _mix(items, kinds)
     for item in items:
-        if (group := _group(item, root, kinds[item.path])) is not None:
+        if (group := _group(item, names[item.path], kinds[item.path])) is not None:
             item.add_marker(pytest.mark.xdist_group(group))
 
 
@@ -54,16 +55,12 @@ def _is_slow(item: pytest.Item) -> bool:
     return item.get_closest_marker("slow") is not None
 
 
-def _kind(module: Path, root: Path) -> str:
-    return module.relative_to(root).parts[0]
-
-
-def _group(item: pytest.Item, root: Path, kind: str) -> str | None:
+def _group(item: pytest.Item, name: Path, kind: str) -> str | None:
     """Return the name of those that a test stays with; None when it may run anywhere."""
     assert isinstance(item, pytest.Function)
     fixtures = item._fixtureinfo.name2fixturedefs
     shared = {name for name, found in fixtures.items() if _SHARED & {each.scope for each in found}}
-    module = str(item.path.relative_to(root))
+    module = str(name)
     if shared:
         given = item.callspec.indices if hasattr(item, "callspec") else {}
         numbers = [f"{name}={given[name]}" for name in sorted(shared & given.keys())]
