@@ -28,6 +28,8 @@ _DEAD_AFTER: Final[Mapping[str, Any]] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
+#: Seconds to wait for the file's writer, and prepared statements that a connection keeps.
+_SQLITE_CONNECT: Final[Mapping[str, Any]] = {"timeout": 30, "cached_statements": 512}
 #: Other drivers return other values, or cannot be waited for.
 _DRIVERS: Final = {"postgresql": "postgresql+psycopg", "sqlite": "sqlite"}
 _PREPARE: Final = "prepare_threshold"
@@ -73,8 +75,8 @@ def open_engine(
     is_sqlite = parsed.get_backend_name() == "sqlite"
     if is_sqlite:
         options["json_serializer"] = dump_json_for_sqlite
-        wait = {} if "timeout" in parsed.query else {"timeout": 30}
-        options["connect_args"] = {**wait, "check_same_thread": False}
+        given = {k: v for k, v in _SQLITE_CONNECT.items() if k not in parsed.query}
+        options["connect_args"] = {**given, "check_same_thread": False}
         # Also for a database in memory: several connections share it, see `flowq.testing`.
         options |= {"poolclass": QueuePool} if "mode" in parsed.query else {}
     else:
