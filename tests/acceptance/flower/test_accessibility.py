@@ -30,7 +30,7 @@ def numbers(count: int) -> list[int]:
     return list(range(count))
 
 
-@step(retries=1, retry_delay=0, allow_failure=True)
+@step(retries=1, retry_delay=0)
 def invert(number: int) -> float:
     try:
         return 1 / (number % 5)
@@ -47,7 +47,7 @@ def total(parts: list[Any]) -> int:
 
 @flow(name="tests.axe.inverses")
 def inverses(count: int) -> Any:
-    return total(invert.map(numbers(count)))
+    return total(invert.map(numbers(count), tolerate="50%"))
 
 
 @flow(name="tests.axe.parent")
@@ -83,19 +83,20 @@ def test_no_page_has_a_barrier(stage: Stage, monkeypatch: pytest.MonkeyPatch) ->
     places = [
         *("", "?text=nothing+like+this", "?within=never", "?state=attention", "/nothing", "/cost"),
         *("/by-name/tests.axe.inverses", "/schedules", "/schedules/tests%20axe%20nightly"),
+        *("/start", "/start/tests.axe.inverses", "/schedules/tests%20axe%20nightly/backfill"),
         f"/compare?id={good.id}&id={failed.id}",
         f"/bulk/cancel?id={paused}&id={pending.id}",
         *(f"/{failed.id}{tab}" for tab in ("", "/gantt", "/steps", "/errors", "/events", "/rerun")),
         *(f"/{good.id}{tab}" for tab in ("/cost", "/logs", "/steps/invert", "/step/invert%5B5%5D")),
-        *(f"/{asks.id}{tab}" for tab in ("", "/signal?name=approve", "/budget", "/pause")),
-        *(f"/{paused}{tab}" for tab in ("", "/resume", "/step/invert")),
+        *(f"/{asks.id}{tab}" for tab in ("", "/signal?name=approve", "/budget")),
+        *(f"/{paused}{tab}" for tab in ("", "/step/invert")),
     ]
 
     with pages_of(stage.engine, monkeypatch) as pages, chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
-        found = {}
+        found: list[str] = []
         for place in places:
             page.goto(f"{pages.client.base_url}/flows{place}")
-            found[place] = barriers(page)
+            found += [f"{place}: {one}" for one in barriers(page)]
 
-    assert {} == {place: some for place, some in found.items() if some}
+    assert not found, "\n".join(found)

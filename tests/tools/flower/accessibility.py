@@ -33,6 +33,7 @@ def _engine() -> str:
 def barriers(page: Page) -> list[str]:
     """Return what axe finds on the open page, in the light and in the dark theme."""
     page.evaluate(_engine())
+    page.add_style_tag(content="* { transition: none !important }")  # colours are those of the end
     page.evaluate(_THEME, "light")
     found: list[str] = page.evaluate(_RUN, None)
     page.evaluate(_THEME, "dark")

@@ -44,17 +44,17 @@ class RunSink:
         self._shows_content = shows_content
         self._state = self._projection = RunProjection(shows_content)
         self._unseen = False
-        self._row: tuple[RunState, Usage | None] | None = None
+        self._row: tuple[RunState, Usage | None, int] | None = None
         self._stale: datetime | None = None
 
     def since(self, seen: str) -> Delta:
         """Return what has changed after `seen`."""
         return self._state.changes.since(seen)
 
-    def set_status(self, status: RunState, used: Usage | None = None) -> None:
-        """Set the status that the rows of the run have."""
-        self._row = status, used
-        if self._state.set_status(status, used):
+    def set_status(self, status: RunState, used: Usage | None = None, total: int = 0) -> None:
+        """Set the status, usage and number of steps that the rows of the run have."""
+        self._row = status, used, total
+        if self._state.set_status(status, used, total):
             self._notifier.notify()
 
     def set_stale(self, since: datetime | None) -> None:

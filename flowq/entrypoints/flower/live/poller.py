@@ -54,8 +54,8 @@ class TooManyLists(Exception):
 class Followed(Protocol):
     """A run that a page follows."""
 
-    def set_status(self, status: RunState, used: Usage | None = None) -> None:
-        """Set the status and the usage that the rows of the run have."""
+    def set_status(self, status: RunState, used: Usage | None = None, total: int = 0) -> None:
+        """Set the status, usage and number of steps that the rows of the run have."""
 
     def set_stale(self, since: datetime | None) -> None:
         """Set since when the database has not answered; None if it does."""
@@ -181,8 +181,9 @@ class RunPoller:
             return
         self._set_stale(followed, lists, None)
         for run_id in followed.keys() & known.keys():
-            used = progress[run_id][2] if run_id in progress else None
-            followed[run_id].set_status(known[run_id][0], used)
+            status, total = known[run_id]
+            _, total, used = progress.get(run_id, (0, total, None))
+            followed[run_id].set_status(status, used, total)
         for listed, runs in pages:
             listed.put(runs, progress)
 

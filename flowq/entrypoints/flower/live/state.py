@@ -198,6 +198,7 @@ class RunProjection:
     #: The sum of them, and the usage that the rows of the run have.
     _heard: Usage = field(default_factory=Usage)
     _recorded: Usage | None = None
+    _least_total: int = 0
 
     @property
     def ended(self) -> bool:
@@ -215,9 +216,11 @@ class RunProjection:
                 return self._step(event)
             case WorkflowStarted():
                 self._run.since = event.timestamp
-                self._run.done, self._run.total = 0, event.total_steps
+                self._run.done = 0
+                self._set_total(event.total_steps)
             case ProgressUpdate():
-                self._run.done, self._run.total = event.done, event.total
+                self._run.done = event.done
+                self._set_total(event.total)
             case WorkflowCompleted() | WorkflowError() | WorkflowCancelled():
                 self._run.status, self._run.ended = _ENDS[type(event)], True
                 self._run.ms = event.execution_time_ms
@@ -233,20 +236,27 @@ class RunProjection:
                 step.status = StepState.CANCELLED
                 self._put_step(step)
 
-    def set_status(self, status: RunState, used: Usage | None = None) -> bool:
-        """Set the status and usage from the rows of the run, which have no event.
+    def set_status(self, status: RunState, used: Usage | None = None, total: int = 0) -> bool:
+        """Set what the rows of the run say, and no event.
 
         Args:
             status: It may be paused, or stopping.
             used: The usage of its steps, also of running ones; None if it is not known.
+            total: Its step runs, also of a map that was expanded since the last event.
         """
         if self._run.ended or status in TERMINAL_RUN_STATES:
             return False
         self._run.status = status
+        self._least_total = max(self._least_total, total)
+        self._set_total(self._run.total)
         if used is not None:
             self._recorded = used
             _set(self._run, self._used_by_run())
         return self._put_run()
+
+    def _set_total(self, told: int | None) -> None:
+        """Set the number of step runs, once an event has told it: it only grows."""
+        self._run.total = told if told is None else max(told, self._least_total)
 
     def _used_by_run(self) -> Usage:
         """Return the usage of the run: the events may be newer than the rows that were read."""

@@ -123,6 +123,21 @@ def test_row_shows_that_a_run_is_paused_but_not_that_it_has_ended() -> None:
     assert "paused" == board.changes.since("").lines["run"][0]["status"]
 
 
+def test_row_has_the_steps_of_a_map_before_an_event_counts_them() -> None:
+    board = RunProjection()
+    board.take(WorkflowStarted(**WHERE, flow_name="f", total_steps=3))
+
+    def total() -> int:
+        return int(board.changes.since("").lines["run"][0]["total"])
+
+    assert board.set_status(RunState.PAUSED, total=3002)
+    assert total() == 3002
+    board.take(
+        ProgressUpdate(**WHERE, done=1, total=3, percentage=33)
+    )  # from before the map was expanded
+    assert total() == 3002
+
+
 def test_run_has_used_what_its_rows_say_or_events_since_then() -> None:
     board = RunProjection()
     board.take(WorkflowStarted(**WHERE, flow_name="f", total_steps=2))
