@@ -7,7 +7,8 @@ make a round slower.
 
     make bench                 all of it
     make bench ARGS=growth     one part of it: throughput, naps, growth, programs, payloads,
-                               models, uneven, blocks, http, playbooks, pipelines, workflows
+                               models, uneven, blocks, http, playbooks, pipelines, workflows,
+                               shares
     BENCH_EVENTS=0 make bench  without the events for Flower, on both sides
 """
 
@@ -358,6 +359,14 @@ def workflows() -> None:
         report(*row)
 
 
+def shares() -> None:
+    """Measure a small tenant behind a large one, and the large one alone."""
+    from benchmarks import shares as measured
+
+    for row in measured.rows():
+        report(*row)
+
+
 def main() -> None:
     """Run what was asked for."""
     wanted = " ".join(sys.argv[1:])
@@ -374,6 +383,7 @@ def main() -> None:
         "playbooks": playbooks,
         "pipelines": pipelines,
         "workflows": workflows,
+        "shares": shares,
     }
     print(f"{'work':<44} {'raw Celery':>16} {'flowq':>16} {'ratio':>10}   target", flush=True)
     with servers.infrastructure():

@@ -380,6 +380,7 @@ def _policies(chosen: Settings) -> Policies:
         retention=chosen.retention,
         orphans_after=timedelta(hours=chosen.orphan_hours),
         max_recoveries=chosen.max_recoveries,
+        share_window=chosen.share_window,
         outage_wait=timedelta(seconds=chosen.outage_wait_seconds),
         input_limit_bytes=chosen.input_limit_bytes,
         chord_from=chosen.chord_from,

@@ -187,6 +187,11 @@ class FlowSpec(_SpecModel):
         return only if only is not None and only.kind is StepKind.PROGRAM else None
 
     @property
+    def share(self) -> str | None:
+        """The share of the run; None if its steps are sent at once."""
+        return None if self.queueing is None else self.queueing.share
+
+    @property
     def by_key(self) -> dict[str, StepSpec]:
         """The steps by their keys; made once per spec."""
         index: dict[str, StepSpec] | None = self.__dict__.get("_by_key")

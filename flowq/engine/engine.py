@@ -54,6 +54,8 @@ class Policies:
     #: Objects that no row references are deleted when they are older than this.
     orphans_after: timedelta = timedelta(days=1)
     max_recoveries: int = 5
+    #: How many steps of a line of a share are sent and not claimed yet, at most.
+    share_window: int = 20
     #: How long a worker waits for an unreachable database or store before it gives up.
     outage_wait: timedelta = timedelta(0)
     input_limit_bytes: int = 1024 * 1024

@@ -49,6 +49,12 @@ class EngineSettings(BaseSettings):
         gt=0,
         description="Time between two passes of the sweeper; at most a quarter of the lease.",
     )
+    share_window: int = Field(
+        20,
+        gt=0,
+        description="How many steps of one share and step type are sent and not claimed yet, "
+        "at most; the others wait in their line.",
+    )
     max_recoveries: int = Field(
         5, ge=0, description="How often a step is recovered from a lost worker before it fails."
     )

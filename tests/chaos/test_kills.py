@@ -1,7 +1,11 @@
 """F1 and F2: processes that are killed, or stopped for longer than their lease."""
 
+from datetime import timedelta
+
 import pytest
 
+from flowq.core.states import RunState
+from flowq.engine.runs import submission
 from flowq.engine.runs.signals import send_signal
 from tests.chaos.harness import flows, model_flows
 from tests.chaos.harness.bills import bill, model_server
@@ -11,6 +15,8 @@ from tests.tools.waiting import wait_until
 
 #: Long enough that a slow machine needs less than half of it for all but waiting.
 LEASE = 20.0
+#: More than several windows.
+COUNT = 90
 
 
 def test_steps_of_a_killed_worker_are_recovered_within_a_lease_and_a_half(
@@ -162,3 +168,31 @@ def test_worker_that_was_stopped_for_longer_than_its_lease_changes_nothing(
         # Its object lies under a key of its own, which no row names.
         stored = [one for one in (chaos.cluster.folder / "results").rglob("*") if one.is_file()]
         assert len(stored) == 2
+
+
+def test_kill_of_a_worker_delays_what_waits_for_its_turn_and_loses_nothing(
+    play: Play, database_url: str
+) -> None:
+    with play(database_url) as chaos:
+        first = chaos.worker("first", slots=2)
+        for tenant in "ab":
+            expected = flows.fair_result(COUNT)
+            chaos.submit(flows.fair, expected, tenant=tenant, count=COUNT, pause=0.02)
+        for number in range(3):
+            chaos.submit(flows.one_at_a_time, number**2, key="k", number=number, pause=0.5)
+        for number in range(3):
+            replaced = Expected(status=RunState.CANCELLED, error="debounce")
+            last = Expected(number**2) if number == 2 else replaced
+            chaos.submit(flows.debounced, last, key="k", number=number)
+        later = submission.submit(
+            chaos.cluster.engine, flows.chain.type, {"length": 2}, delay=timedelta(seconds=2)
+        )
+        chaos.runs[later] = Expected(flows.chain_result(2))
+        wait_until(lambda: len(chaos.effects()) >= COUNT // 2, timeout=60, what="half a map")
+
+        chaos.kill(first)
+
+        chaos.worker("second", slots=2)
+        chaos.check()
+        effects = {(one["key"], one["step"]) for one in chaos.effects() if one["key"] == "work"}
+        assert len(effects) == 2 * COUNT + 3 + 1

@@ -13,7 +13,7 @@ from typing import Any, Final
 from kombu import Connection
 from kombu.transport import redis
 
-from flowq.engine.model.rows import MAX_PRIORITY
+from flowq.core.limits.queueing import MAX_PRIORITY
 
 #: The lists of priorities 9 to 1, in the order in which they are read.
 _URGENT: Final = tuple(range(-MAX_PRIORITY, 0))

@@ -14,6 +14,7 @@ from flowq.adapters.records.control.actions import SqlActions
 from flowq.adapters.records.control.signals import SqlSignals
 from flowq.adapters.records.documents import SqlDocuments
 from flowq.adapters.records.limits.meters import SqlMeters
+from flowq.adapters.records.limits.shares import SqlShares
 from flowq.adapters.records.limits.slots import SqlLimits
 from flowq.adapters.records.limits.token_rates import SqlTokenRates
 from flowq.adapters.records.llm_requests import LlmRequestRepo
@@ -57,6 +58,7 @@ class SqlTransaction(Transaction):
     cached = _within(SqlCachedResults)
     meters = _within(SqlMeters)
     limits = _within(SqlLimits)
+    shares = _within(SqlShares)
     token_rates = _within(SqlTokenRates)
     documents = _within(SqlDocuments)
     logs = _within(SqlLogs)

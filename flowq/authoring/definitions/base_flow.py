@@ -49,7 +49,7 @@ class BaseFlow:
         Inputs: The model of the inputs; without it any dict is accepted.
         budget: What calls of models may cost in each run, with its child runs, as for `@flow`.
         monthly_budget: What they may cost in all runs of this flow in a month (UTC).
-        singleton, singleton_by, debounce, debounce_by: As for `@flow`.
+        singleton, singleton_by, debounce, debounce_by, fair_by: As for `@flow`.
         flow: The flow as made by `@flow`, for `options`, `map` and `enqueue_many`.
     """
 

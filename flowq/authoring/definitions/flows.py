@@ -267,7 +267,7 @@ def flow(
         budget: What calls of models may cost in each run, with its child runs.
         monthly_budget: What they may cost in all runs of this flow in a month (UTC).
         queueing: When its runs begin, beside others: `singleton` and `debounce`, each with a key;
-            see `QueueingOptions`.
+            and `fair_by`, whose steps take turns; see `QueueingOptions`.
 
     Raises:
         InvalidInput: a budget is not positive.

@@ -1,8 +1,9 @@
-"""The `singleton=` and `debounce=` of a flow.
+"""The `singleton=`, `debounce=` and `fair_by=` of a flow.
 
     @flow(singleton="queue", singleton_by="customer")     one run at a time for each customer
     @flow(singleton="skip")                               one run at a time; others are not recorded
     @flow(debounce=timedelta(minutes=1), debounce_by=lambda inputs: inputs.order.id)
+    @flow(fair_by="tenant")                               the steps of each tenant in their turn
 
 A key is the name of an input, a function of the inputs, or `user`: the `user_id` of the run.
 """
@@ -42,12 +43,15 @@ class QueueingOptions(TypedDict, total=False):
         debounce: A run begins when no other run of its key was enqueued for this long, as a
             timedelta or in seconds; runs that were enqueued before are cancelled.
         debounce_by: The key; without it there is one for the flow.
+        fair_by: The share of a run: steps of one share do not delay those of others by more than a
+            few. Flows with equal shares share them.
     """
 
     singleton: Literal["queue", "skip", "cancel_running"] | bool | None
     singleton_by: By | None
     debounce: Duration | None
     debounce_by: By | None
+    fair_by: By | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ class Queueing:
     singleton_by: By | None
     debounce: timedelta | None
     debounce_by: By | None
+    fair_by: By | None
 
     def __call__(self, inputs: Mapping[str, Any], user_id: str | None) -> QueueingSpec:
         """Return the rules for one run.
@@ -76,6 +81,7 @@ class Queueing:
             singleton_key=key("singleton_by", self.singleton_by),
             debounce=self.debounce,
             debounce_key=key("debounce_by", self.debounce_by),
+            share=None if self.fair_by is None else key("fair_by", self.fair_by),
         )
 
     def _key(self, name: str, by: By, inputs: Mapping[str, Any], user_id: str | None) -> str:
@@ -111,7 +117,7 @@ def queueing_of(
     for what in ("singleton", "debounce"):
         if options.get(f"{what}_by") is not None and not options.get(what):
             raise _wrong(flow, f"has {what}_by=, and no {what}=", f"give {what}= too")
-    for name in ("singleton_by", "debounce_by"):
+    for name in ("singleton_by", "debounce_by", "fair_by"):
         _check_by(flow, name, options.get(name), inputs)
     rules = Queueing(
         flow,
@@ -119,8 +125,9 @@ def queueing_of(
         options.get("singleton_by"),
         _debounce(options.get("debounce")),
         options.get("debounce_by"),
+        options.get("fair_by"),
     )
-    return None if rules.singleton is None and rules.debounce is None else rules
+    return rules if rules.singleton or rules.debounce or rules.fair_by is not None else None
 
 
 def _check_by(flow: str, name: str, by: Any, inputs: Collection[str] | None) -> None:

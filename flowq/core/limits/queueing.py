@@ -1,12 +1,16 @@
-"""When a run of a flow begins, beside other runs of the same key: singletons and debounces.
+"""When a run of a flow begins, and when its steps are sent, beside other runs.
 
 The rules belong to the flow; here they are as resolved for one run, whose spec has them.
 """
 
 from datetime import timedelta
 from enum import StrEnum
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict
+
+#: Priorities are integers from 0, the default, to this one; larger goes first.
+MAX_PRIORITY: Final = 9
 
 
 class SingletonMode(StrEnum):
@@ -25,6 +29,7 @@ class QueueingSpec(BaseModel):
         singleton_key: What one run at a time is in flight of; empty for the whole flow.
         debounce: How long no other run of a key may have been enqueued before one begins.
         debounce_key: What is debounced together; empty for the whole flow.
+        share: Whose steps are sent in turn with those of others; None: they are sent at once.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,3 +38,4 @@ class QueueingSpec(BaseModel):
     singleton_key: str = ""
     debounce: timedelta | None = None
     debounce_key: str = ""
+    share: str | None = None

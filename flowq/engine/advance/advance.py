@@ -12,7 +12,7 @@ lost ones.
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,7 @@ from flowq.core.planner import map_outcome, plan, stops_run
 from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import StepState
 from flowq.engine.advance.conditions import Evaluation
-from flowq.engine.advance.dispatch import message, node_batch
+from flowq.engine.advance.dispatch import batch_of, first_look, message, node_batch, share_of
 from flowq.engine.advance.passed_failures import HINT, passed_failure
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
@@ -206,12 +206,14 @@ class Advance:
         return {}
 
     def _queue(self, keys: Sequence[str], ended: int = 0) -> None:
+        engine, definition = self._engine, self._definition
         batch = batch_of_nodes(self._run_id, node_id(self._run_id, keys[0]))
-        resend_after = self._engine.policies.resend_after
-        queued = self._tx.steps.queue(self._run_id, batch, keys, resend_after, ended=ended)
+        share = share_of(definition, len(keys), follow=bool(self._graph.dependencies[keys[0]]))
+        look = first_look(engine, definition, share)
+        queued = self._tx.steps.queue(self._run_id, batch, keys, look, ended=ended)
         if queued:
             ours = [key for key in keys if key in queued]
-            self._progress.batches.append(node_batch(self._engine, self._definition, batch, ours))
+            self._progress.batches.append(node_batch(engine, definition, batch, ours, share))
 
     def _expand(
         self, step: StepSpec, items: Sequence[Any], reused: Mapping[int, ReusedStep]
@@ -225,9 +227,11 @@ class Advance:
             for index, item in enumerate(items)
         ]
         batch = batch_of_items(node)
-        resend_after = self._engine.policies.resend_after
+        engine, definition = self._engine, self._definition
+        share = definition.spec.share
+        look = first_look(engine, definition, share)
         if not self._tx.steps.expand(
-            self._run_id, step.key, rows, batch, resend_after, reused=reused
+            self._run_id, step.key, rows, batch, look, reused=reused, share=share
         ):
             return False
         kept = tuple(reused.values())
@@ -237,9 +241,6 @@ class Advance:
             message(self._run_id, step, index) for index in range(len(items)) if index not in reused
         )
         if messages:
-            in_chord = len(messages) >= self._engine.policies.chord_from
-            priority = self._definition.priority
-            self._progress.batches.append(
-                Batch(batch, messages, in_chord, priority, reused=len(reused))
-            )
+            one = batch_of(engine, definition, batch, messages, share)
+            self._progress.batches.append(replace(one, reused=len(reused)))
         return True

@@ -25,7 +25,15 @@ from flowq.core.states import StepState
 from flowq.engine.advance.advance import Advance, AdvanceOutcome
 from flowq.engine.advance.child_runs import cancel_orphans
 from flowq.engine.advance.conditions import Evaluation, evaluate_conditions
-from flowq.engine.advance.dispatch import alone, node_batch, resend, send
+from flowq.engine.advance.dispatch import (
+    alone,
+    first_look,
+    node_batch,
+    place_is_free,
+    resend,
+    send,
+    share_of,
+)
 from flowq.engine.advance.finish import finish_if_done
 from flowq.engine.advance.starting import start_due
 from flowq.engine.advance.unreadable import set_aside, set_aside_if_unreadable
@@ -136,7 +144,9 @@ def _complete_and_release(engine: Engine, claim: Claim, outcome: Outcome) -> Non
     """
     known = engine.definitions.get(claim.run_id)
     dependents = known.graph.dependents[claim.key]
-    release_plan = known.release_plan(claim.key, engine.policies.resend_after)
+    share = share_of(known.definition, len(dependents), follow=True)
+    look = first_look(engine, known.definition, share)
+    release_plan = known.release_plan(claim.key, look)
     released = engine.records.atomic(
         lambda tx: tx.steps.complete_and_release(claim, outcome, dependents, release_plan)
     )
@@ -147,7 +157,7 @@ def _complete_and_release(engine: Engine, claim: Claim, outcome: Outcome) -> Non
     free = [key for key, end in released.items() if end == (0, StepState.PENDING)]
     queued = [key for key in dependents if states.get(key) is StepState.QUEUED]
     if queued and release_plan is not None:
-        send(engine, [node_batch(engine, known.definition, release_plan.batch, queued)])
+        send(engine, [node_batch(engine, known.definition, release_plan.batch, queued, share)])
     elif free:
         advance(engine, claim.run_id, lambda step, _tx: step.decide(free, Evaluation()))
     elif all(state is StepState.CANCELLED for state in states.values()):
@@ -241,6 +251,7 @@ def not_claimed(engine: Engine, step_id: StepRunId) -> None:
     place = engine.records.autocommit(lambda tx: tx.steps.node(step_id))
     if place is not None:
         with set_aside_if_unreadable(engine, place.run_id):
+            place_is_free(engine, place.run_id, place.key)
             finish(engine, place.run_id)
 
 

@@ -2,6 +2,10 @@
 
 Messages are sent after the commit. While the broker is unreachable the steps stay queued in their
 rows, and the sweeper sends them later.
+
+Steps of a share are queued in its lines instead (see `core.limits.shares`), and sent in bunches:
+when they are queued, when a worker has claimed a step of the line, and by the sweeper. One step
+that follows another is sent at once, so that runs that have begun come to their end first.
 """
 
 import logging
@@ -19,11 +23,13 @@ from flowq.core.ids import (
     node_id,
     parse_batch,
 )
+from flowq.core.limits.shares import place_in_line
 from flowq.core.spec import StepSpec
 from flowq.engine.advance.unreadable import set_aside
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.model.rows import Batch, Definition, Message, StepRef
+from flowq.engine.ports import Line
 
 logger = logging.getLogger(__name__)
 
@@ -55,14 +61,45 @@ def message(run_id: RunId, step: StepSpec, index: int | None) -> Message:
     return Message(item_id(node, index), run_id, step.name, label, step.queue, step.shadow)
 
 
+def share_of(definition: Definition, steps: int, *, follow: bool) -> str | None:
+    """Return the share in whose lines steps are queued; None if they are sent at once.
+
+    Args:
+        definition: That of their run.
+        steps: How many they are.
+        follow: Whether they follow a step that has ended.
+    """
+    return None if follow and steps == 1 else definition.spec.share
+
+
+def first_look(engine: Engine, definition: Definition, share: str | None) -> timedelta:
+    """Return when the sweeper first looks at steps that are queued now, in the lines of a share."""
+    return engine.policies.resend_after if share is None else place_in_line(definition.priority)
+
+
 def node_batch(
-    engine: Engine, definition: Definition, batch: BatchId, keys: Iterable[str]
+    engine: Engine,
+    definition: Definition,
+    batch: BatchId,
+    keys: Iterable[str],
+    share: str | None,
 ) -> Batch:
-    """Return a batch of nodes."""
+    """Return a batch of nodes, which are queued in the lines of a share or sent at once."""
     step = definition.spec.step
     messages = tuple(message(definition.run_id, step(key), None) for key in keys)
+    return batch_of(engine, definition, batch, messages, share)
+
+
+def batch_of(
+    engine: Engine,
+    definition: Definition,
+    batch: BatchId,
+    messages: tuple[Message, ...],
+    share: str | None,
+) -> Batch:
+    """Return a batch of a run, as `node_batch`."""
     in_chord = len(messages) >= engine.policies.chord_from
-    return Batch(batch, messages, in_chord, definition.priority)
+    return Batch(batch, messages, in_chord, definition.priority, share=share)
 
 
 def program_batch(engine: Engine, run_id: RunId) -> Batch:
@@ -76,7 +113,9 @@ def program_batch(engine: Engine, run_id: RunId) -> Batch:
 
 
 def send(engine: Engine, batches: Sequence[Batch], *, again: bool = False) -> None:
-    """Send batches; while the broker is unreachable they stay queued for the sweeper.
+    """Send batches, those in lines as far as it is their turn; raises nothing.
+
+    While the broker or the database is unreachable they stay queued for the sweeper.
 
     Args:
         batches: What to send; may be empty.
@@ -86,15 +125,67 @@ def send(engine: Engine, batches: Sequence[Batch], *, again: bool = False) -> No
         return
     if not again:
         publish.batches_started(engine, batches)
+    at_once = [batch for batch in batches if batch.share is None]
     try:
-        engine.dispatcher.send(batches)
+        if at_once:
+            engine.dispatcher.send(at_once)
     except BrokerUnavailable as error:
         logger.warning(
             "%d steps are queued but were not sent; the sweeper will send them: %s",
-            sum(len(batch.messages) for batch in batches),
+            sum(len(batch.messages) for batch in at_once),
             error,
             extra={"action": "send_failed"},
         )
+    if len(at_once) < len(batches):
+        _send_lines(engine, batches)
+
+
+def _send_lines(engine: Engine, batches: Sequence[Batch]) -> None:
+    names = {(one.share, message.name) for one in batches for message in one.messages}
+    try:
+        for line in sorted(Line(share, name) for share, name in names if share is not None):
+            send_next(engine, line)
+    except Unavailable as error:
+        extra = {"action": "send_failed"}
+        logger.warning("the lines of a share are left to the sweeper: %s", error, extra=extra)
+
+
+def send_next(engine: Engine, line: Line) -> int:
+    """Send the next steps of a line, if half of its window is free; returns how many.
+
+    Raises:
+        DatabaseUnavailable: that could not be recorded.
+    """
+    window, resend_after = engine.policies.share_window, engine.policies.resend_after
+    places = engine.records.transaction(lambda tx: tx.shares.take(line, window, resend_after))
+    send(engine, alone(engine, places), again=True)
+    return len(places)
+
+
+def place_is_free(engine: Engine, run_id: RunId, key: str, name: str | None = None) -> None:
+    """Send the next steps of the line of a step that waits no longer.
+
+    A run without a share costs nothing here. If the database is unreachable the sweeper does it.
+
+    Args:
+        key: The key of the step.
+        name: The name of its step type, if the caller has it.
+
+    Raises:
+        RunUnreadable: its rows cannot be read.
+        RunNotFound: it was deleted.
+    """
+    try:
+        known = engine.definitions.get(run_id)
+        share = known.definition.spec.share
+        if share is None:
+            return
+        line, window = Line(share, name or known.step(key).name), engine.policies.share_window
+        if engine.records.autocommit(lambda tx: tx.shares.has_room(line, window)):
+            send_next(engine, line)
+    except Unavailable as error:
+        extra = {"action": "send_failed"}
+        logger.warning("the line of %s is left to the sweeper: %s", key, error, extra=extra)
 
 
 def send_advance(

@@ -28,7 +28,7 @@ from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import RunState, StepState
 from flowq.engine.advance.after import finish
 from flowq.engine.advance.child_runs import cancel_orphans
-from flowq.engine.advance.dispatch import program_batch, send, send_advance
+from flowq.engine.advance.dispatch import first_look, program_batch, send, send_advance
 from flowq.engine.advance.wake import NEAR
 from flowq.engine.attempts.call import log_of
 from flowq.engine.attempts.outages import retry_on_outage
@@ -288,6 +288,8 @@ def _suspend(engine: Engine, claim: Claim, at: _Replayed) -> AttemptResult:
     given_up = at.given_up
     alone = [node_id(run_id, key) for key in at.progress.alone]
     observed = at.observed + len(given_up)
+    definition = engine.definitions.get(run_id).definition
+    share = next((batch.share for batch in batches), None)
     suspension = Suspension(
         observed=observed,
         seen=at.seen,
@@ -299,6 +301,8 @@ def _suspend(engine: Engine, claim: Claim, at: _Replayed) -> AttemptResult:
         cleanup=engine.policies.cleanup,
         resend_after=engine.policies.resend_after,
         reused=reused,
+        share=definition.spec.share,
+        calls_look=first_look(engine, definition, share),
     )
 
     def suspend(_: int) -> StepState:
@@ -320,11 +324,10 @@ def _suspend(engine: Engine, claim: Claim, at: _Replayed) -> AttemptResult:
     publish.calls_started(engine, run_id, calls)
     publish.reused(engine, run_id, reused)
     send(engine, batches, again=True)
-    priority = engine.definitions.get(run_id).definition.priority
     for call in calls:
         if call.delay is not None and call.delay <= NEAR:
             timer = batch_of_timer(run_id, call.id)
-            send_advance(engine, [timer], call.delay, priority=priority)
+            send_advance(engine, [timer], call.delay, priority=definition.priority)
     return AttemptResult(AttemptEnding.WAITING)
 
 

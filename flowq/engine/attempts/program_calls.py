@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from flowq.core.ids import StepRunId, batch_of_calls, batch_of_items, item_id, node_id
+from flowq.core.ids import BatchId, StepRunId, batch_of_calls, batch_of_items, item_id, node_id
 from flowq.core.spec import CallSpec, StepKind
 from flowq.core.states import StepState
-from flowq.engine.advance.dispatch import message
+from flowq.engine.advance.dispatch import batch_of, message, share_of
 from flowq.engine.engine import Engine
 from flowq.engine.model.programs import NewCall
-from flowq.engine.model.rows import Batch, Claim, NewStep
+from flowq.engine.model.rows import Batch, Claim, Message, NewStep
 from flowq.engine.replay import ProgramCall
 
 
@@ -48,10 +48,9 @@ def _items(spec: CallSpec, node: StepRunId, order: int) -> tuple[NewStep, ...]:
 
 def batches_of(engine: Engine, claim: Claim, calls: Sequence[NewCall]) -> list[Batch]:
     """Return the batches to send for new calls; reused items of a map have none."""
-    chord_from = engine.policies.chord_from
-    priority = engine.definitions.get(claim.run_id).definition.priority
+    definition = engine.definitions.get(claim.run_id).definition
     members: dict[str, list[NewCall]] = {}
-    batches: list[Batch] = []
+    found: dict[BatchId, tuple[Message, ...]] = {}
     for call in calls:
         if call.items:
             messages = tuple(
@@ -60,12 +59,11 @@ def batches_of(engine: Engine, claim: Claim, calls: Sequence[NewCall]) -> list[B
                 if index not in call.reused
             )
             if messages:
-                in_chord = len(messages) >= chord_from
-                batches.append(Batch(batch_of_items(call.id), messages, in_chord, priority))
+                found[batch_of_items(call.id)] = messages
         elif call.state is StepState.QUEUED:
             members.setdefault(call.batch, []).append(call)
     for group in members.values():
         messages = tuple(message(claim.run_id, call.spec, None) for call in group)
-        in_chord = len(messages) >= chord_from
-        batches.append(Batch(group[0].batch, messages, in_chord, priority))
-    return batches
+        found[group[0].batch] = messages
+    share = share_of(definition, sum(map(len, found.values())), follow=True)
+    return [batch_of(engine, definition, *one, share) for one in found.items()]

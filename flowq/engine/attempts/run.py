@@ -29,6 +29,7 @@ from flowq.core.references import references, resolve
 from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import RunState, StopKind
 from flowq.engine.advance.after import complete
+from flowq.engine.advance.dispatch import place_is_free
 from flowq.engine.advance.passed_failures import bind, refuse_failure
 from flowq.engine.advance.resolve import lookup
 from flowq.engine.advance.reuse import old_child
@@ -93,6 +94,7 @@ def run_attempt(
         if claim is None:
             return AttemptResult(AttemptEnding.NOT_CLAIMED)
         claim = replace(claim, in_chord=True) if in_chord else claim
+        place_is_free(engine, claim.run_id, claim.key, claim.spec.name if claim.spec else None)
         if engine.tracing is None:
             return _run_claimed(engine, claim)
         return traced(engine, claim, traceparent, partial(_run_claimed, engine, claim))
@@ -308,7 +310,7 @@ def _start_child(
             raise claim.lost()
 
     try:
-        # Child runs have the user and the priority of their parent, and spend from its budget.
+        # Child runs have user, priority and share of their parent, and spend from its budget.
         own = engine.definitions.get(claim.run_id).definition
         submit(
             engine,
@@ -317,7 +319,7 @@ def _start_child(
             parent=claim.id,
             run_id=child_run_id(claim.id),
             before=wait,
-            inherited=Inherited(tuple(meters_of_runs(own)), own.spec.labels),
+            inherited=Inherited(tuple(meters_of_runs(own)), own.spec.labels, own.spec.share),
             stored=True,
             reuse=reuse_child(engine, old_child(engine, claim.run_id, step, claim.map_index)),
             user_id=own.user_id,

@@ -86,6 +86,8 @@ class Suspension:
         cleanup: How long it may run on after it has seen the cancel.
         reused: Of a rerun: new calls that have the ends of the earlier run.
         resend_after: When queued rows are due to be resent.
+        share: That of its run.
+        calls_look: When the sweeper first looks at new calls, if they are in lines of the share.
     """
 
     observed: int
@@ -98,3 +100,5 @@ class Suspension:
     cancel_seen: bool = False
     cleanup: timedelta = timedelta(0)
     reused: Sequence[ReusedStep] = ()
+    share: str | None = None
+    calls_look: timedelta | None = None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from flowq.core.errors import LeaseLost
@@ -21,9 +21,6 @@ from flowq.engine.model.stops import StopReason
 
 if TYPE_CHECKING:
     from flowq.engine.model.reruns import NewRerun
-
-#: Priorities are integers from 0, the default, to this one; larger goes first.
-MAX_PRIORITY: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +48,7 @@ class Batch:
     in_chord: bool
     priority: int = 0  #: That of the run.
     reused: int = 0  #: Further items of the map, which a rerun reuses.
+    share: str | None = None  #: Its steps are queued in the lines of this share, and sent in turn.
 
 
 @dataclass(frozen=True, slots=True)

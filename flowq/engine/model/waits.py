@@ -32,6 +32,7 @@ class OpenStep:
     queue: str | None = None  #: the queue that the call names,
     shadow: str | None = None  #: and the name by which it is routed instead of its own.
     wanted: Any = None  #: Of a signal: what its message has to be, as a JSON schema.
+    share: str | None = None  #: Of a queued one that is not sent: in the line of this share.
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ class WaitingSteps:
     name: str  #: Of one of them.
     wake_at: datetime | None  #: The first.
     count: int
+    in_line: bool = False  #: All of them are in the lines of their share.
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ through them are in `rows`.
 from flowq.engine.ports.cached import CachedResults
 from flowq.engine.ports.invariants import Invariants
 from flowq.engine.ports.limits.meters import Meters
+from flowq.engine.ports.limits.shares import Line, Shares
 from flowq.engine.ports.limits.slots import Limits
 from flowq.engine.ports.limits.token_rates import TokenRates
 from flowq.engine.ports.llm_requests import LlmRequests
@@ -40,12 +41,14 @@ __all__ = [
     "Events",
     "Invariants",
     "Limits",
+    "Line",
     "LlmRequests",
     "Meters",
     "ObjectStore",
     "Records",
     "ResultCache",
     "RunRows",
+    "Shares",
     "StepRows",
     "StreamEntry",
     "StreamPage",

@@ -8,6 +8,7 @@ from flowq.engine.ports.cached import CachedResults
 from flowq.engine.ports.documents import Documents
 from flowq.engine.ports.invariants import Invariants
 from flowq.engine.ports.limits.meters import Meters
+from flowq.engine.ports.limits.shares import Shares
 from flowq.engine.ports.limits.slots import Limits
 from flowq.engine.ports.limits.token_rates import TokenRates
 from flowq.engine.ports.llm_requests import LlmRequests
@@ -67,6 +68,10 @@ class Transaction(Protocol):
     @property
     def limits(self) -> Limits:
         """The slots of limits."""
+
+    @property
+    def shares(self) -> Shares:
+        """The lines of shares."""
 
     @property
     def token_rates(self) -> TokenRates:

@@ -1,4 +1,4 @@
-"""What a run passes on to its child runs beside user and priority: budgets and labels.
+"""What a run passes on to its child runs beside user and priority: budgets, labels and its share.
 
 Labels are those parts of the metadata of the outermost run by which costs are grouped: short
 scalars, as text. They are copied to each call of a model, so that costs are summed from one table
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from flowq.core.limits.budgets import BudgetSpec
+from flowq.core.limits.queueing import QueueingSpec
 from flowq.core.spec import FlowSpec
 
 #: More metadata than this is no label: labels are stored with each call.
@@ -24,15 +25,19 @@ class Inherited:
     Attributes:
         charged_to: Meters of the ancestors, whose budgets it spends.
         labels: Those of the outermost run; None for an outermost run.
+        share: That of the parent.
     """
 
     charged_to: tuple[str, ...] = ()
     labels: Mapping[str, str] | None = None
+    share: str | None = None
 
     def spec(
         self, spec: FlowSpec, budget: BudgetSpec | None, metadata: Mapping[str, Any]
     ) -> FlowSpec:
-        """Return the spec of a run with its budgets and labels."""
+        """Return the spec of a run with its budgets, labels and share."""
+        if self.share is not None:
+            spec = spec.model_copy(update={"queueing": QueueingSpec(share=self.share)})
         labels = labels_of(metadata) if self.labels is None else dict(self.labels)
         if budget is None and not self.charged_to and not labels:
             return spec

@@ -17,8 +17,8 @@ from pydantic_core import to_jsonable_python
 from flowq.core.errors import InvalidInput
 from flowq.core.graph import MAX_NAME_LENGTH
 from flowq.core.limits.budgets import Budget, BudgetSpec, budget_of
+from flowq.core.limits.queueing import MAX_PRIORITY
 from flowq.core.text.json_values import MAX_DEPTH, flaw, flaw_of_text, marked
-from flowq.engine.model.rows import MAX_PRIORITY
 from flowq.engine.results.codecs.annotations import as_path, shown
 from flowq.engine.results.codecs.read_back import describe_difference, difference_of_form
 

@@ -62,7 +62,9 @@ class Start:
 
     def batches(self, engine: Engine) -> list[Batch]:
         """Return the batches to send once the run is recorded."""
-        return [node_batch(engine, self.definition, *batch) for batch in self.queued.items()]
+        known = self.definition
+        share = known.spec.share
+        return [node_batch(engine, known, *batch, share) for batch in self.queued.items()]
 
 
 def prepare(

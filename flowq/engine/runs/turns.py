@@ -32,17 +32,21 @@ def with_rules(
     """Return the spec of a run with the rules of its flow, as they are for this run.
 
     Args:
+        spec: Has the share of the parent, which a child run has too.
         checked: Its inputs.
         continues: The run as whose continuation it begins.
 
     Raises:
         InvalidInput: a key is no plain value, or the child run would wait for its own parent.
     """
+    if continues is not None:
+        rules = continues.spec.queueing
+        return spec if rules is None else spec.model_copy(update={"queueing": rules})
     if flow.queueing is None:
         return spec
-    if continues is not None:
-        return spec.model_copy(update={"queueing": continues.spec.queueing})
     queueing = flow.queueing(checked, user_id)
+    if spec.share is not None:
+        queueing = queueing.model_copy(update={"share": spec.share})
     if parent is not None:
         queueing = queueing.model_copy(update={"debounce": None})
         if queueing.singleton is not None:

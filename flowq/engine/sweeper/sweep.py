@@ -48,6 +48,7 @@ from flowq.engine.runs.signals import deliver
 from flowq.engine.sweeper.months import resume_in_new_month
 from flowq.engine.sweeper.retention import COLLECT, EVERY
 from flowq.engine.sweeper.schedules import ring_requested, ring_schedules
+from flowq.engine.sweeper.shares import send_lines
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ def sweep(engine: Engine, *, grace: timedelta) -> int:
             lambda: _recover(engine, ended),
             lambda: _resend_unclaimed(engine),
             lambda: sweep_starts(engine),
+            lambda: send_lines(engine, grace),
             lambda: sweep_limits(engine),
             lambda: resume_in_new_month(engine),
             lambda: ring_schedules(engine),

@@ -238,7 +238,9 @@ def _queues(engine: Engine, run_id: RunId, rows: OpenSteps, workers: Workers) ->
     queued = [
         step
         for step in rows.steps
-        if step.state is StepState.QUEUED and not (step.index is None and step.key in in_line)
+        if step.state is StepState.QUEUED
+        and step.share is None
+        and not (step.index is None and step.key in in_line)
     ]
     if not queued:
         return Queues()

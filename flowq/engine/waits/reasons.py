@@ -35,6 +35,7 @@ class Reason(StrEnum):
     SENT = "sent"  #: A worker has its message, or it was lost.
     NOT_SENT = "not sent"  #: The broker cannot be reached.
     LIMIT = "limit"
+    SHARE = "share"  #: Enough steps of its share are in the queue.
     PAUSED = "paused"
     BUDGET = "budget"
     SIGNAL = "signal"
@@ -50,7 +51,7 @@ class Reason(StrEnum):
 _URGENCY: Final = (
     *(Reason.PAUSED, Reason.BUDGET, Reason.NOT_SENT, Reason.NO_WORKER, Reason.NOT_REGISTERED),
     *(Reason.SIGNAL, Reason.LOST_WORKER, Reason.LIMIT, Reason.BACKLOG, Reason.SENT),
-    *(Reason.RETRY, Reason.SLEEP, Reason.SINGLETON, Reason.START, Reason.CHILD_RUN),
+    *(Reason.SHARE, Reason.RETRY, Reason.SLEEP, Reason.SINGLETON, Reason.START, Reason.CHILD_RUN),
 )
 
 
@@ -154,6 +155,8 @@ def _why(
     step: OpenStep, rows: OpenSteps, queues: Queues, run_id: RunId, lease: timedelta
 ) -> Waiting | None:
     match step.state:
+        case StepState.QUEUED if step.share is not None:
+            return _in_line(step, step.share)
         case StepState.QUEUED:
             return _queued(step, queues, rows.now)
         case StepState.RETRYING:
@@ -196,6 +199,13 @@ def _limited(wait: LimitWait) -> Waiting:
         since=wait.since,
         until=wait.turn_at,
     )
+
+
+def _in_line(step: OpenStep, share: str) -> Waiting:
+    text = (
+        f"waits in the line of share {share!r}: enough of its {step.name!r} steps are in the queue"
+    )
+    return Waiting(Reason.SHARE, text, hint="workers that claim those send the next")
 
 
 def _queued(step: OpenStep, queues: Queues, now: datetime) -> Waiting | None:
@@ -313,7 +323,8 @@ def summarize(steps: Sequence[WaitingSteps]) -> str:
         return f"signal {signal.name}"
     states = {one.state for one in steps if one.kind is not StepKind.TIMER}
     if StepState.QUEUED in states:
-        return "a worker"
+        queued = [one for one in steps if one.state is StepState.QUEUED]
+        return "its share" if all(one.in_line for one in queued) else "a worker"
     for state, word in ((StepState.RETRYING, "retry"), (StepState.WAITING, "child run")):
         if state in states:
             due = [one.wake_at for one in steps if one.state is state and one.wake_at]

@@ -123,6 +123,26 @@ def program_result(count: int) -> int:
     return squares + 5 + count + mixed_result(count) + sum(range(count))
 
 
+@flow(fair_by="tenant")
+def fair(tenant: str, count: int, pause: float = 0.0) -> int:
+    """A map whose items wait in the line of a tenant."""
+    return total(work.map(list(range(count)), pause=pause))
+
+
+def fair_result(count: int) -> int:
+    return sum(n * n for n in range(count))
+
+
+@flow(singleton="queue", singleton_by="key")
+def one_at_a_time(key: str, number: int, pause: float = 0.0) -> int:
+    return work(number, pause)
+
+
+@flow(debounce=1.0, debounce_by="key")
+def debounced(key: str, number: int) -> int:
+    return work(number)
+
+
 @step
 def hold(folder: str, name: str) -> str:
     """Say that it runs, and wait to be let go."""

@@ -20,6 +20,7 @@ from flowq.adapters.records.invariants.logs import LOG_CHECKS
 from flowq.adapters.records.invariants.programs import PROGRAM_CHECKS
 from flowq.adapters.records.invariants.runs import RUN_CHECKS
 from flowq.adapters.records.invariants.schedules import SCHEDULE_CHECKS
+from flowq.adapters.records.invariants.shares import SHARE_CHECKS
 from flowq.adapters.records.invariants.signals import SIGNAL_CHECKS
 from flowq.adapters.records.invariants.starts import START_CHECKS
 from flowq.adapters.records.invariants.steps import STEP_CHECKS
@@ -37,6 +38,7 @@ _CHECKS: Final = (
     *RUN_CHECKS,
     *START_CHECKS,
     *STEP_CHECKS,
+    *SHARE_CHECKS,
     *PROGRAM_CHECKS,
     *SIGNAL_CHECKS,
     *SCHEDULE_CHECKS,

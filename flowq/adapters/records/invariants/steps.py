@@ -29,6 +29,7 @@ from flowq.adapters.records.invariants.base import (
     in_state,
     steps,
 )
+from flowq.adapters.records.limits.shares import IN_LINE
 from flowq.adapters.records.sql.repository import RUNS, STEPS, WAITS
 from flowq.adapters.records.sql.types import DbNow, json_text
 from flowq.core.results import StorageKind
@@ -175,13 +176,14 @@ _OVERDUE = steps(
     of=STEPS.join(RUNS),
 )
 
-#: A step is parked for a hundred years; no other `wake_at` is so late.
+#: A step is parked for a hundred years, and is later while in a line; no other `wake_at` is so.
 _PARKED = steps(
     and_(
         R.status == RunState.RUNNING,
         in_state(StepState.QUEUED),
         S.wake_at > DbNow(365 * 86_400.0),
         ~exists().where(WAITS.c.step_run_id == S.id),
+        ~and_(S.share.is_not(None), IN_LINE),
     ),
     "it is queued and looked at not before {wake_at}",
     of=STEPS.join(RUNS),
@@ -221,7 +223,7 @@ STEP_CHECKS: Final = (
     ),
     Check(
         "parked step",
-        "A step is out of sight only if its run is paused or it waits for a slot.",
+        "A step is out of sight only if its run is paused, or it waits for a slot or its share.",
         [_PARKED],
     ),
     Check("step ends", "Exactly the steps that have ended have an end time.", [_END_TIME]),

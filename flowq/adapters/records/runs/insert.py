@@ -5,7 +5,7 @@ insert waits for the end of the first one's transaction.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from flowq.adapters.records.sql.types import DbNow, EncodedJson
 from flowq.core.errors import RunNotFound
 from flowq.core.ids import RunId
 from flowq.core.limits.queueing import QueueingSpec
+from flowq.core.limits.shares import place_in_line
 from flowq.core.states import RunState, StepState
 from flowq.engine.model.reruns import NewRerun
 from flowq.engine.model.rows import NewRun, NewStep
@@ -91,16 +92,13 @@ class RunInserts(Repository, RunRows):
             row = {**self._run_row(run), **(_waiting_row(run) if run.waits else {})}
             if self._run(unless_there, row).first():
                 inserted.add(run.id)
-        # This column is used only while a step is queued.
-        resend = resend_after.total_seconds()
-        steps = [
-            _step_row(run.id, step, resend)
-            for run in runs
-            if run.id in inserted
-            for step in run.steps
-        ]
-        if steps:
-            self._run(_INSERT_STEPS, steps)
+        ours = [run for run in runs if run.id in inserted]
+        # All rows of one statement have the same columns.
+        for shared in (False, True):
+            of_runs = [run for run in ours if (run.spec.share is not None) is shared]
+            steps = [row for run in of_runs for row in _step_rows(run, resend_after)]
+            if steps:
+                self._run(_INSERT_STEPS, steps)
         for run in runs:
             if run.rerun is not None and run.id in inserted:
                 self._insert_reused(run.id, run.rerun)
@@ -167,7 +165,17 @@ def _moments(name: str, given: datetime | timedelta | None) -> Mapping[str, Any]
     return {name: given if isinstance(given, datetime) else None, f"{name}_in": after}
 
 
-def _step_row(run_id: RunId, step: NewStep, resend: float) -> Mapping[str, Any]:
+def _step_rows(run: NewRun, resend_after: timedelta) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of the steps of a run; if it has a share, the queued ones are in its lines."""
+    # This time is used only while a step is queued.
+    share = run.spec.share
+    look = resend_after if share is None else place_in_line(run.priority)
+    of_share = {} if share is None else {"share": share}
+    for step in run.steps:
+        yield _step_row(run.id, step, look.total_seconds()) | of_share
+
+
+def _step_row(run_id: RunId, step: NewStep, resend: float) -> dict[str, Any]:
     return {
         "id": step.id,
         "flow_run_id": run_id,

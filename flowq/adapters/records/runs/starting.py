@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Float, Integer, String, and_, bindparam, exists, func, or_, select, union_all
+from sqlalchemy import Float, Integer, String, and_, bindparam, exists, or_, select, union_all
 from sqlalchemy import update as update_of
 from typing_extensions import override
 
@@ -128,9 +128,6 @@ _WAITS_IN_DEBOUNCE: Final = (
 
 #: One lock of a key for those who start runs, another for those who replace them.
 _STARTS, _REPLACES = "start", "replace"
-_LOCK: Final = select(
-    func.pg_advisory_xact_lock(func.hashtextextended(bindparam("p_name", type_=String), 0))
-)
 _MOVE_KEY: Final = update_of(RUNS).where(_R.id == bindparam("p_run", type_=_R.id.type))
 
 
@@ -184,11 +181,6 @@ class RunStarts(Repository, RunRows):
     def pass_key_on(self, run_id: RunId, new: RunId, key: str) -> None:
         self._run(_MOVE_KEY.values(singleton_key=None), {"p_run": run_id})
         self._run(_MOVE_KEY.values(singleton_key=key), {"p_run": new})
-
-    def _lock(self, what: str, flow_name: str, key: str) -> None:
-        """Take a lock of a key until the end of the transaction."""
-        if self._connection.dialect.name == "postgresql":
-            self._run(_LOCK, {"p_name": f"flowq {what} {flow_name} {key}"})
 
 
 def pending_run(row: Sequence[Any]) -> PendingRun:

@@ -1,12 +1,14 @@
 """What the open steps of runs wait for, as far as rows show: a few reads, bounded in size."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
 from typing_extensions import override
 
+from flowq.adapters.records.limits.shares import IN_LINE
 from flowq.adapters.records.sql.reading import shown_kind
 from flowq.adapters.records.sql.repository import RUNS, SLOTS, STEPS, WAITS, Repository
 from flowq.adapters.records.sql.types import DbNow, json_text
@@ -40,6 +42,8 @@ _IS_EXPANDED: Final = and_(_C.map_index.is_(None), _C.map_size.is_not(None))
 _LEASED: Final = STEPS.alias("leased")
 #: A program waits for its calls, which are rows too.
 _IS_PROGRAM: Final = and_(_C.spec.is_(None), _C.observed.is_not(None))
+#: The share in whose line a step is, so that it is not sent.
+_LINE_OF: Final = case((and_(_C.status == StepState.QUEUED, IN_LINE), _C.share))
 
 
 def is_waiting(run_id: Any, status: Any) -> ColumnElement[bool]:
@@ -85,6 +89,7 @@ class WaitReads(Repository, Waits):
                 func.min(_C.step_name),
                 func.min(_C.wake_at),
                 func.count(),
+                func.count(_LINE_OF) == func.count(),
             )
             .join(RUNS, _R.id == _C.flow_run_id)
             .where(
@@ -164,6 +169,7 @@ class WaitReads(Repository, Waits):
                 json_text(_C.spec, "shadow"),
                 _C.spec.is_not(None),
                 _C.inputs,
+                _LINE_OF,
             )
             .where(
                 _C.flow_run_id == run_id,
@@ -191,6 +197,7 @@ class WaitReads(Repository, Waits):
                 func.min(_C.lease_expires_at),
                 func.min(_C.worker),
                 func.max(_C.error_type),
+                _LINE_OF,
             )
             .where(
                 _C.flow_run_id == run_id,
@@ -198,12 +205,13 @@ class WaitReads(Repository, Waits):
                 _C.status.in_(_OPEN),
                 or_(_C.status != StepState.QUEUED, ~_in_line()),
             )
-            .group_by(_C.step_key, _C.status)
+            .group_by(_C.step_key, _C.status, _LINE_OF)
             .order_by(func.min(_C.step_order), _C.status)
             .limit(_MAX_ROWS)
         )
         return [
-            OpenStep(row[0], row[1], StepState(row[2]), *row[3:]) for row in self._run(query).all()
+            replace(OpenStep(row[0], row[1], StepState(row[2]), *row[3:-1]), share=row[-1])
+            for row in self._run(query).all()
         ]
 
     def _limits(self, run_id: RunId) -> tuple[LimitWait, ...]:
@@ -256,7 +264,7 @@ def _in_line() -> Any:
 
 
 def _node(row: Sequence[Any]) -> OpenStep:
-    kind, queue, shadow, is_called, inputs = row[9:]
+    kind, queue, shadow, is_called, inputs, share = row[9:]
     found = shown_kind(kind) if is_called else None
     wait = inputs if isinstance(inputs, dict) else {}
     wanted = wait.get("schema") if found is StepKind.SIGNAL else None
@@ -276,4 +284,5 @@ def _node(row: Sequence[Any]) -> OpenStep:
         queue=queue if is_called else None,
         shadow=shadow if is_called else None,
         wanted=wanted.get(LITERAL) if isinstance(wanted, dict) else None,
+        share=share,
     )

@@ -14,11 +14,13 @@ from sqlalchemy import (
     Connection,
     CursorResult,
     Executable,
+    String,
     Table,
     and_,
     bindparam,
     case,
     func,
+    select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
@@ -75,6 +77,9 @@ FIRST_STARTED = func.coalesce(
     ),
 ).label("started_at")
 
+_LOCK = select(
+    func.pg_advisory_xact_lock(func.hashtextextended(bindparam("p_name", type_=String), 0))
+)
 #: Keys in one IN list; SQLite takes 32,766 parameters, PostgreSQL's driver 65,535.
 _MAX_KEYS = 5000
 
@@ -117,6 +122,11 @@ class Repository:
         if isinstance(statement, Prepared):
             return statement.run(self._connection, parameters)
         return self._connection.execute(statement, parameters)
+
+    def _lock(self, *names: str) -> None:
+        """Lock a name until the end of the transaction; SQLite has one writer at a time."""
+        if self._connection.dialect.name == "postgresql":
+            self._run(_LOCK, {"p_name": " ".join(("flowq", *names))})
 
     def _run_parts(
         self, statement: Prepared | Executable, parameters: Mapping[str, Any], keys: Sequence[Any]

@@ -18,16 +18,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    ForeignKey,
-    Index,
-    String,
-    Text,
-    TextClause,
-    text,
-)
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, Text, TextClause, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from flowq.adapters.records.sql.action_tables import FlowAction
@@ -58,6 +49,7 @@ __all__ = [
     "QUEUED",
     "RETRYING",
     "REVISION",
+    "SHARED",
     "SINGLETON",
     "STARTING",
     "TIMED",
@@ -88,7 +80,7 @@ __all__ = [
 ]
 
 #: The Alembic revision of these models; a test compares it with the scripts.
-REVISION = "0023"
+REVISION = "0024"
 #: A name of flowq's own, since the tables may be in a database with other migrations.
 VERSION_TABLE = "flowq_alembic_version"
 
@@ -201,6 +193,7 @@ class FlowRun(Base):
 OPEN = text("status IN ('pending', 'queued', 'running', 'retrying', 'waiting')")
 UNADVANCED = text("NOT advanced AND status IN ('completed', 'failed', 'skipped', 'cancelled')")
 QUEUED = text("status = 'queued'")
+SHARED = text("share IS NOT NULL AND status = 'queued'")
 RETRYING = text("status = 'retrying'")
 EXPANDED = text("status = 'running' AND map_size IS NOT NULL")
 LEASED = text("status = 'running' AND lease_expires_at IS NOT NULL")
@@ -262,6 +255,8 @@ class FlowStepRun(Base):
     cached_from: Mapped[UUID | None]
     saved_tokens: Mapped[int | None] = mapped_column(BigInteger)
     saved_cost: Mapped[Decimal | None]
+    # That of its run, if the step may be queued: by it the lines of shares are found.
+    share: Mapped[str | None] = mapped_column(String(200))
 
     run: Mapped[FlowRun] = relationship(back_populates="steps")
 
@@ -275,6 +270,11 @@ class FlowStepRun(Base):
         _partial("ix_flow_step_runs_open", "flow_run_id", "step_key", where=OPEN),
         _partial("ix_flow_step_runs_unadvanced", "flow_run_id", where=UNADVANCED),
         _partial("ix_flow_step_runs_queued", "wake_at", where=QUEUED),
+        _partial(
+            "ix_flow_step_runs_share",
+            *("share", "step_name", "wake_at", "map_index"),
+            where=SHARED,
+        ),
         _partial("ix_flow_step_runs_retrying", "wake_at", where=RETRYING),
         _partial("ix_flow_step_runs_expanded", "started_at", where=EXPANDED),
         _partial("ix_flow_step_runs_lease_expires_at", "lease_expires_at", where=LEASED),

@@ -135,6 +135,7 @@ class AdvanceWrites(Repository, AdvanceRows):
         resend_after: timedelta,
         *,
         reused: Mapping[int, ReusedStep] = MappingProxyType({}),
+        share: str | None = None,
     ) -> bool:
         given = {"p_run": run_id, "p_keys": [key], "p_batch": batch, "p_size": len(items)}
         if not self._changes(_EXPAND, given):
@@ -148,6 +149,7 @@ class AdvanceWrites(Repository, AdvanceRows):
             batch_id=batch,
             pending_dependencies=0,
             advanced=True,
+            **({} if share is None else {"share": share}),
         )
         rows = [
             {

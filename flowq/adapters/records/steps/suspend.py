@@ -126,6 +126,7 @@ _NEW = insert(STEPS).values(
     shielded_until=bindparam("p_shield", type_=_C.shielded_until.type),
 )
 _NEW_ONE = Prepared(_NEW)
+_NEW_OF_SHARE = _NEW.values(share=bindparam("p_share"))
 
 _one = STEPS.alias("one")
 #: An ended call that its program may see and has not seen.
@@ -211,7 +212,7 @@ class ProgramWrites(Repository, ProgramRows):
     def _insert_calls(
         self, run_id: RunId, suspension: Suspension, shield: Any, *, refused: bool
     ) -> None:
-        resend = suspension.resend_after.total_seconds()
+        resend = (suspension.calls_look or suspension.resend_after).total_seconds()
         rows: list[Mapping[str, Any]] = []
         for call in suspension.calls:
             until = shield if call.shielded else None
@@ -222,7 +223,9 @@ class ProgramWrites(Repository, ProgramRows):
                     for index in range(len(call.items))
                     if index not in call.reused
                 ]
-        if len(rows) == 1:
+        if rows and suspension.share is not None:
+            self._run(_NEW_OF_SHARE, [{**row, "p_share": suspension.share} for row in rows])
+        elif len(rows) == 1:
             self._run(_NEW_ONE, rows[0])
         elif rows:
             self._run(_NEW, rows)

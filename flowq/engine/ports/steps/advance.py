@@ -38,12 +38,14 @@ class AdvanceRows(Protocol):
         resend_after: timedelta,
         *,
         reused: Mapping[int, ReusedStep] = MappingProxyType({}),
+        share: str | None = None,
     ) -> bool:
         """Write `pending` → `running` for a map, its items as `queued`; False when done before.
 
         Args:
             items: All of them.
             reused: Those that have ended in an earlier run, by their indices.
+            share: That of the run.
         """
 
     def end_nodes(

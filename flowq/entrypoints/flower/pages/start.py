@@ -16,10 +16,10 @@ from tornado.web import authenticated
 
 from flowq.core.errors import InvalidInput, RunNotFound
 from flowq.core.ids import RunId
+from flowq.core.limits.queueing import MAX_PRIORITY
 from flowq.engine.engine import Engine
 from flowq.engine.model.actions import Face
 from flowq.engine.model.requested import RequestedRun, RequestOptions
-from flowq.engine.model.rows import MAX_PRIORITY
 from flowq.engine.ports import Transaction
 from flowq.engine.runs.actors import acting
 from flowq.engine.schedules.requested import recorded_flow, request_run, withdraw

@@ -1,0 +1,111 @@
+"""The lines of shares, by one partial index of the queued steps that have a share.
+
+The index has them in the order of their places, so that a window is counted, and the next steps are
+found, without reading the rest of a line. On PostgreSQL a line is locked while it is counted: two
+processes that count at once would send a window each.
+"""
+
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Float, Integer, and_, bindparam, func, select, tuple_, update
+from typing_extensions import override
+
+from flowq.adapters.records.sql.prepared import Prepared
+from flowq.adapters.records.sql.repository import STEPS, Repository
+from flowq.adapters.records.sql.tables import SHARED
+from flowq.adapters.records.sql.types import DbNow
+from flowq.core.ids import RunId
+from flowq.core.limits.shares import IN_LINE_FROM, SENT_UNTIL, most_unclaimed, to_send
+from flowq.engine.model.rows import StepRef
+from flowq.engine.ports.limits.shares import Line, Shares
+
+_C = STEPS.c
+_OF_LINE: Final = and_(
+    SHARED, _C.share == bindparam("p_share"), _C.step_name == bindparam("p_name")
+)
+_LINE_BEGINS: Final = DbNow(IN_LINE_FROM.total_seconds())
+_SENT_ENDS: Final = DbNow(SENT_UNTIL.total_seconds())
+
+
+def in_line(row: Any = _C) -> ColumnElement[bool]:
+    """Return whether a queued step is in its line, so not sent."""
+    return row.wake_at > _LINE_BEGINS  # type: ignore[no-any-return]
+
+
+def is_sent(row: Any = _C) -> ColumnElement[bool]:
+    """Return whether a queued step was sent; one that a pause or a limit parks was not."""
+    return row.wake_at < _SENT_ENDS  # type: ignore[no-any-return]
+
+
+IN_LINE: Final = in_line()
+_PLACES: Final = (_C.wake_at, _C.map_index)
+
+_SENT: Final = (
+    select(_C.id)
+    .where(_OF_LINE, is_sent())
+    .limit(bindparam("p_most", type_=Integer))
+    .correlate(None)
+    .subquery()
+)
+_COUNT: Final = select(func.count()).select_from(_SENT)
+_COUNT_SENT: Final = Prepared(_COUNT)
+_HAS_ROOM: Final = Prepared(
+    select(_C.id)
+    .where(_OF_LINE, IN_LINE, _COUNT.scalar_subquery() < bindparam("p_most", type_=Integer))
+    .limit(1)
+)
+_NEXT: Final = Prepared(
+    select(_C.id, _C.flow_run_id, _C.step_key, _C.map_index)
+    .where(_OF_LINE, IN_LINE)
+    .order_by(*_PLACES)
+    .limit(bindparam("p_room", type_=Integer))
+    .with_for_update(skip_locked=True)
+)
+_SEND: Final = Prepared(
+    update(STEPS)
+    .where(_C.id.in_(bindparam("p_keys", expanding=True)))
+    .values(wake_at=DbNow(bindparam("p_resend", type_=Float)), resends=0)
+)
+_NEXT_LINE: Final = Prepared(
+    select(_C.share, _C.step_name)
+    .where(
+        SHARED,
+        IN_LINE,
+        tuple_(_C.share, _C.step_name)
+        > tuple_(bindparam("p_share", type_=_C.share.type), bindparam("p_name")),
+    )
+    .order_by(_C.share, _C.step_name)
+    .limit(1)
+)
+
+
+class SqlShares(Repository, Shares):
+    """Implements `flowq.engine.ports.Shares`."""
+
+    @override
+    def has_room(self, line: Line, window: int) -> bool:
+        given = {**_of(line), "p_most": most_unclaimed(window) + 1}
+        return self._run(_HAS_ROOM, given).first() is not None
+
+    @override
+    def take(self, line: Line, window: int, resend_after: timedelta) -> list[StepRef]:
+        self._lock("share", *line)
+        sent = self._run(_COUNT_SENT, {**_of(line), "p_most": window}).scalar()
+        room = to_send(window, sent)
+        if not room:
+            return []
+        rows = self._run(_NEXT, {**_of(line), "p_room": room}).all()
+        if rows:
+            given = {"p_keys": [row[0] for row in rows], "p_resend": resend_after.total_seconds()}
+            self._run(_SEND, given)
+        return [StepRef(RunId(row[1]), row[2], row[3]) for row in rows]
+
+    @override
+    def next_line(self, after: Line) -> Line | None:
+        row = self._run(_NEXT_LINE, _of(after)).first()
+        return None if row is None else Line(row[0], row[1])
+
+
+def _of(line: Line) -> dict[str, Any]:
+    return {"p_share": line.share, "p_name": line.step_name}

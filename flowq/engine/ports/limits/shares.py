@@ -1,0 +1,33 @@
+"""The lines of shares: queued steps that are not sent yet."""
+
+from datetime import timedelta
+from typing import NamedTuple, Protocol
+
+from flowq.engine.model.rows import StepRef
+
+
+class Line(NamedTuple):
+    """The queued steps of one share and one step type."""
+
+    share: str
+    step_name: str
+
+
+class Shares(Protocol):
+    """Lines, within one transaction."""
+
+    def has_room(self, line: Line, window: int) -> bool:
+        """Return whether steps wait in a line, and half of its window is free. One statement."""
+
+    def take(self, line: Line, window: int, resend_after: timedelta) -> list[StepRef]:
+        """Take the next steps out of a line, if half of its window is free; they are to be sent.
+
+        To be run in a transaction: the line is locked until its end.
+
+        Args:
+            window: How many steps of the line may be sent and unclaimed.
+            resend_after: When they are due to be resent.
+        """
+
+    def next_line(self, after: Line) -> Line | None:
+        """Return the first line after another one, in the order of their names."""
