@@ -14,15 +14,13 @@ from sqlalchemy import Connection, Engine
 
 from alembic import context
 from flowq.adapters.records.connections.engine import begin_on, open_engine, read_url, session_of
-from flowq.adapters.records.migrations import online as online  # noqa: PLC0414 - adds an operation
+from flowq.adapters.records.migrations.online import LOCK_TIMEOUT  # adds `op.ensure_index`, too
 from flowq.adapters.records.sql.tables import VERSION_TABLE, Base
 from flowq.settings import Settings
 
 _LOCK = 7046029254386353131
 #: Seconds between two attempts to have the turn.
 _PAUSE = 0.2
-#: A change that waits for a long transaction of others makes all that come after it wait, too.
-_LOCK_TIMEOUT = "SET LOCAL lock_timeout = '5s'"
 
 
 def _is_ours(name: str | None, kind: str, _parents: dict[str, str | None]) -> bool:
@@ -76,7 +74,7 @@ def run() -> None:
             )
             with context.begin_transaction():
                 if connection.dialect.name == "postgresql":
-                    connection.exec_driver_sql(_LOCK_TIMEOUT)
+                    connection.exec_driver_sql(LOCK_TIMEOUT)
                 context.run_migrations()
     finally:
         engine.dispose()

@@ -18,6 +18,8 @@ from sqlalchemy import Connection, exists, select, table, text
 
 from flowq.adapters.records.connections.engine import session_of
 
+#: A change that waits for a long transaction of others makes all that come after it wait, too.
+LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '5s'"
 _IS_VALID: Final = text(
     """
     SELECT i.indisvalid FROM pg_catalog.pg_index i
@@ -77,6 +79,7 @@ def _ensure(operations: Operations, wanted: EnsureIndex) -> None:
             operations.drop_index(wanted.name, wanted.table_name, postgresql_concurrently=True)
         if not is_valid:
             _create(operations, wanted, postgresql_concurrently=True)
+    operations.get_bind().exec_driver_sql(LOCK_TIMEOUT)  # a new transaction has begun
 
 
 def _has_to_be_online(connection: Connection, table_name: str) -> bool:

@@ -197,6 +197,7 @@ class ScheduleDetails(ScheduleSummary):
     starts_at: datetime | None
     ends_at: datetime | None
     metadata: dict[str, Any]
+    budget: NewBudget | None
     priority: int
     deadline_seconds: float | None
     coming: list[datetime] = Field(description="Its next ticks, also those of a paused one.")
@@ -226,6 +227,7 @@ class ScheduleDetails(ScheduleSummary):
             starts_at=spec.starts_at,
             ends_at=spec.ends_at,
             metadata=spec.options.metadata,
+            budget=_budget_of(spec),
             priority=spec.options.priority,
             deadline_seconds=None if deadline is None else deadline.total_seconds(),
             coming=listed.coming(10),
@@ -246,6 +248,18 @@ class Backfill(BaseModel):
     ticks: int = Field(description="Past ticks of the span; those that have a run are left out.")
     first: datetime
     last: datetime
+
+
+def _budget_of(spec: ScheduleSpec) -> NewBudget | None:
+    budget = spec.options.budget
+    if budget is None:
+        return None
+    return NewBudget(
+        usd=None if budget.usd is None else float(budget.usd),
+        tokens=budget.tokens,
+        on_exceeded=budget.action,
+        warn_at=budget.warn_at,
+    )
 
 
 def owner_of(schedule: StoredSchedule) -> str | None:

@@ -46,7 +46,9 @@ def added(http: TestClient, at: str = AT, **more: Any) -> dict[str, Any]:
 
 
 def test_schedule_is_added_shown_replaced_and_removed(http: TestClient) -> None:
-    new = http.put(AT, json={**NIGHTLY, "time_input": "day", "metadata": {"team": "a"}})
+    budget = {"usd": 1.5, "tokens": None, "on_exceeded": "pause", "warn_at": 0.5}
+    rules = {"time_input": "day", "metadata": {"team": "a"}, "budget": budget, "priority": 3}
+    new = http.put(AT, json={**NIGHTLY, **rules})
     assert (201, "eu/nightly", "active") == (
         new.status_code,
         new.json()["name"],
@@ -55,6 +57,7 @@ def test_schedule_is_added_shown_replaced_and_removed(http: TestClient) -> None:
 
     shown = http.get(AT).json()
     assert shown == new.json()
+    assert {name: shown[name] for name in rules} == rules
     assert ("tests.http.report", "local-user", None) == (
         shown["flow_name"],
         shown["user_id"],
