@@ -1,19 +1,25 @@
 """Every page of the Flows tab, in light and dark, has nothing that axe-core complains about."""
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from playwright.sync_api import Route
 from pydantic import BaseModel
 
 import flowq
 from flowq import flow, schedule, step
 from flowq.adapters.records.database import SqlRecords
 from flowq.core.states import RunState
+from flowq.engine.model.requested import RequestOptions
+from flowq.engine.registry.registry import Registry
 from flowq.engine.runs.pause import pause
 from flowq.engine.runs.submission import submit
 from flowq.engine.schedules import control
 from flowq.engine.schedules.declaring import declare_all
+from flowq.engine.schedules.requested import record_flows, request_run, start_requested
 from tests.tools.browsers import chromium
 from tests.tools.flower.accessibility import barriers
 from tests.tools.flower.pages import pages_of
@@ -73,17 +79,32 @@ def stage(sqlite_url: str) -> Iterator[Stage]:
     records.close()
 
 
+def without_refresh(route: Route) -> None:
+    """Answer with a page that stays while axe looks at it."""
+    answer = route.fetch()
+    kept = {name: value for name, value in answer.headers.items() if name != "refresh"}
+    route.fulfill(response=answer, headers=kept)
+
+
 def test_no_page_has_a_barrier(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     failed, good = stage.play(parent, counts=[4, 25]), stage.play(inverses, count=12)
     asks = stage.play(asking, count=3)
     pending = stage.submit(inverses, {"count": 2})
     paused = submit(stage.engine, inverses.type, {"count": 2}, user_id="ada", metadata={"a": 1})
     pause(stage.engine, paused, "lunch")
+    record_flows(stage.engine)
+    elsewhere = replace(stage.engine, registry=Registry())
+    asked, refused = (
+        request_run(elsewhere, inverses.type.name, inputs, RequestOptions())
+        for inputs in ({"count": 2}, {"count": "many", "other": 1})
+    )
+    assert not start_requested(stage.engine, refused)
     assert (failed.status, good.status) == (RunState.FAILED, RunState.COMPLETED)
     places = [
         *("", "?text=nothing+like+this", "?within=never", "?state=attention", "/nothing", "/cost"),
         *("/by-name/tests.axe.inverses", "/schedules", "/schedules/tests%20axe%20nightly"),
-        *("/start", "/start/tests.axe.inverses", "/schedules/tests%20axe%20nightly/backfill"),
+        *("/start", "/start/tests.axe.inverses", f"/requested/{asked}", f"/requested/{refused}"),
+        "/schedules/tests%20axe%20nightly/backfill?from=2026-01-01T00:00&to=2026-01-05T00:00",
         f"/compare?id={good.id}&id={failed.id}",
         f"/bulk/cancel?id={paused}&id={pending.id}",
         *(f"/{failed.id}{tab}" for tab in ("", "/gantt", "/steps", "/errors", "/events", "/rerun")),
@@ -94,6 +115,7 @@ def test_no_page_has_a_barrier(stage: Stage, monkeypatch: pytest.MonkeyPatch) ->
 
     with pages_of(stage.engine, monkeypatch) as pages, chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.route(re.compile("/requested/"), without_refresh)
         found: list[str] = []
         for place in places:
             page.goto(f"{pages.client.base_url}/flows{place}")

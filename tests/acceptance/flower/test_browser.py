@@ -17,6 +17,7 @@ from flowq.entrypoints.fake_llm import FakeLlm
 from tests.acceptance.apps.shop import FILE, Shop, open_shop
 from tests.tools import servers
 from tests.tools.browsers import complaints
+from tests.tools.waiting import wait_until
 
 LOGIN = "ada:lovelace"
 STATES = ("open", "pending", "running", "paused", "completed", "failed", "cancelled")
@@ -175,6 +176,22 @@ def test_signal_is_answered_and_the_run_completes(
     assert marked(page)
     page.get_by_role("link", name="Cost", exact=True).click()
     expect(page.get_by_role("row", name=re.compile("summarise_article"))).to_contain_text("$")
+
+
+def test_run_is_started_from_a_form(page: Page, flower: str) -> None:
+    page.goto(f"{flower}/flows")
+    page.get_by_role("link", name="Start a run").click()
+    link = page.get_by_role("link", name="shop.price_orders")
+    # The worker records its flows when it starts.
+    wait_until(lambda: page.reload() and link.count(), timeout=60, what="the flow is recorded")
+    link.click()
+    page.get_by_label("count").fill("3")
+    page.get_by_label("pace").fill("0.01")
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.wait_for_url(re.compile(r"/flows/[0-9a-f-]{36}$"))  # a worker has started it
+    expect(state(page)).to_have_text("completed")
+    page.get_by_role("link", name="Events", exact=True).click()
+    expect(page.get_by_role("row", name=re.compile("start"))).to_contain_text("flower")
 
 
 def test_bar_of_a_large_map_moves_without_a_reload(page: Page, flower: str, shop: Shop) -> None:
