@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import String, Text, and_, bindparam, cast, literal, or_, select, union_all
+from sqlalchemy import String, Text, and_, bindparam, case, cast, literal, or_, select, union_all
 from typing_extensions import override
 
 from flowq.adapters.records.invariants.actions import ACTION_CHECKS
@@ -55,7 +55,8 @@ _ALL = union_all(
     )
 )
 
-_FAILURES = S.attempt - S.recoveries
+#: A failed call that a rerun reuses has the number of its attempts, and none here.
+_FAILURES = case((S.started_at.is_(None), 0), else_=S.attempt - S.recoveries)
 _HAS_FAILED = and_(R.status == RunState.COMPLETED, S.status == StepState.FAILED, NODE)
 _SUSPECTS = (
     select(R.id, S.id, S.step_key, S.map_index, _FAILURES, _HAS_FAILED)
