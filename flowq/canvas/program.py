@@ -68,8 +68,12 @@ async def canvas(canvas: dict[str, Any]) -> Any:
 
 
 def _spec(inputs: Mapping[str, Any]) -> FlowSpec:
-    """Return the spec of a run, which is named after the canvas."""
-    return _trace(inputs).model_copy(update={"name": inputs["canvas"]["name"]})
+    """Return the spec of a run, which is named after the canvas.
+
+    Other tasks go on after a failure, and none makes up for it: a rerun runs all that have failed.
+    """
+    named = {"name": inputs["canvas"]["name"], "reruns_failures": True}
+    return _trace(inputs).model_copy(update=named)
 
 
 _trace: Final = canvas.type.trace

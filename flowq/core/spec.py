@@ -170,6 +170,8 @@ class FlowSpec(_SpecModel):
     traceparent: str | None = None
     charged_to: tuple[str, ...] = ()  #: Of a child run: the meters of its ancestors.
     rerun: RerunSpec | None = None  #: Of a rerun.
+    #: Of a program: a rerun begins with the first failed call, though the program went on after it.
+    reruns_failures: bool = False
     labels: dict[str, str] = {}  #: Metadata of the outermost run, by which costs are grouped.
 
     def step(self, key: str) -> StepSpec:

@@ -6,7 +6,8 @@ the rerun is paused with a `NondeterminismError`. The fork is the first end that
 
     a call is given        its end; it and all that was observed after it is dropped
     a call failed it       that call; failures that it has caught before stay in the history
-    its own code failed    the first call that has failed, since the program may have judged it
+    its own code failed    the first call that has failed, since the program may have judged it;
+                           also of a canvas, whose tasks go on after a failure
     it was stopped         nothing: it goes on from all that it has observed
 
 With other inputs nothing is copied. In both cases a call that the program makes before it observes
@@ -67,7 +68,7 @@ def history(
     calls = {row.key: row for row in rows if row.call is not None and row.map_index is None}
     named, item = (None, None) if fork is None else _named(old, calls, fork)
     seen = [calls[key] for key in _seen(state) if key in calls] if same_inputs else []
-    end = _fork(rows, seen, named)
+    end = _fork(rows, seen, named, first_failure=old.spec.reruns_failures)
     ids = {row.key for row in rows if row.id in missing}
     end = next((place for place, row in enumerate(seen[:end]) if row.key in ids), end)
     known = old.spec.rerun
@@ -118,13 +119,17 @@ def _seen(state: ProgramState) -> list[str]:
     ]
 
 
-def _fork(rows: Sequence[OldStep], seen: Sequence[OldStep], named: str | None) -> int:
+def _fork(
+    rows: Sequence[OldStep], seen: Sequence[OldStep], named: str | None, *, first_failure: bool
+) -> int:
     """Return the place of the first end that is not copied."""
     program = next(row for row in rows if row.call is None and row.map_index is None)
     culprit = program.failed_step_id
     for place, row in enumerate(seen):
         if named is not None:
             forks = row.key == named
+        elif first_failure:
+            forks = _has_failed(row)
         elif culprit is not None:
             forks = row.id == culprit
         else:

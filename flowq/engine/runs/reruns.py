@@ -185,11 +185,7 @@ def _prepared(
     given: Mapping[str, Any] = unmarked(dict(old.inputs))
     if inputs:
         if stored or is_own(flow.name):  # flowq's own programs trust their inputs
-            raise InvalidInput(
-                f"the inputs of run {run_id} cannot be replaced here: its flow {old.flow_name!r} "
-                "is not defined in this process, or is a document",
-                hint="name the file that defines it: flowq runs rerun … --code flows.py",
-            )
+            raise _fixed_inputs(old)
         given = {**flow.read(given), **inputs}
     own = Submission.of(options, input_limit(engine))
     kept = old.budget
@@ -212,6 +208,20 @@ def _prepared(
         reuse=partial(reuse, found),
     )
     return start, found
+
+
+def _fixed_inputs(old: OldRun) -> InvalidInput:
+    program = old.spec.program
+    if is_own(program.name) if program is not None else "face" in old.metadata:
+        return InvalidInput(
+            f"the inputs of run {old.id} cannot be replaced: they are its document",
+            hint="rerun it as it is, or start a new run of another document",
+        )
+    return InvalidInput(
+        f"the inputs of run {old.id} cannot be replaced here: its flow {old.flow_name!r} is not "
+        "defined in this process",
+        hint="name the file that defines it: flowq runs rerun … --code flows.py",
+    )
 
 
 def _refuse_open(old: OldRun) -> None:

@@ -193,7 +193,8 @@ def _work(node: Node, key: str, base: int, *, whole: bool) -> tuple[Any, ...]:
     if op in {"child", "fan"}:
         child = node["child"]
         called = (op, child["strict"], child["nodes"], child["outputs"])
-        return (*called, node["on"], node["size"], gate) if whole else called
+        size = node["size"] if op == "fan" else None
+        return (*called, node["on"], size, gate) if whole else called
     over = {"list": node["size"], "remap": node["over"], "map": None}[op]
     own = ("each", base, node["fails"])
     return (*own, over, *(gate if op != "map" else ())) if whole else own

@@ -26,8 +26,8 @@ def print_preview(preview: RerunPreview) -> None:
         table.add_row(step.key, action, reason(step), formatting.money(step.cost))
     console.out().print(table)
     console.note(
-        f"{len(preview.reused)} steps are reused ({formatting.money(preview.saved_cost)}), "
-        f"{len(preview.runs)} run ({formatting.money(preview.first_cost)} the first time)."
+        f"Reused: {len(preview.reused)} ({formatting.money(preview.saved_cost)}). "
+        f"To run: {len(preview.runs)} ({formatting.money(preview.first_cost)} the first time)."
     )
     for note in preview.notes:
         console.note(note)

@@ -115,7 +115,7 @@ def test_blocks_are_reused_by_edges_and_take_no_inputs(stage: Stage) -> None:
     assert (view.status, view.error) == (RunState.FAILED, old.error)
     assert {one.key: (one.hits, one.attempts) for one in view.steps} == {"a": (1, 0), "b": (0, 1)}
     assert (view.flow_name, view.inputs) == (old.flow_name, old.inputs)
-    with pytest.raises(InvalidInput, match="cannot be replaced here"):
+    with pytest.raises(InvalidInput, match="cannot be replaced: they are its document"):
         reruns.rerun(stage.engine, old.id, inputs={"blocks": {}})
 
 
