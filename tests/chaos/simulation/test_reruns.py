@@ -62,7 +62,7 @@ def _items_run_again(patch: pytest.MonkeyPatch) -> None:
 
 #: How the engine is broken, and a seed that has found it, played first: where the stories of
 #: seeds have changed, the others are played from the beginning.
-_BROKEN: Final = {
+_BROKEN: Final[dict[Callable[[pytest.MonkeyPatch], None], int]] = {
     _inputs_are_not_compared: 3,
     _dependents_are_reused: 1,
     _broken_maps_are_whole: 44,
