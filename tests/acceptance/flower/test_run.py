@@ -241,8 +241,11 @@ def test_pictures_lead_to_items_children_and_errors(site: Site) -> None:
 
 
 def test_cause_comes_first_with_its_traceback_folded(site: Site) -> None:
-    page = site.page(f"{site.ended('outer', message='deep down it broke')}/errors")
+    head, _, page = site.page(
+        f"{site.ended('outer', message='deep down it broke')}/errors"
+    ).partition('class="flowq-run-tab"')
 
+    assert "deep down it broke" in head
     cause, followed = page.index("LookupError"), page.index("RunFailed")
     assert page.index(">Cause<") < cause < followed
     assert "deep down it broke" in page[cause:followed]

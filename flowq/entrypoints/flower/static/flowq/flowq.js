@@ -33,8 +33,9 @@
       cell.closest("[hidden]")?.removeAttribute("hidden");
     });
     const before = place.dataset.status;
-    // Only its row says that a step waits, for example for a signal.
-    const status = before === "waiting" && line.status === "running" ? before
+    // A fetched page may be newer than the last message: an end stays. And only its row says that a
+    // step waits, for example for a signal.
+    const status = ENDED.includes(before) || (before === "waiting" && line.status === "running") ? before
       : line.status ?? before;
     if (before !== status) {
       place.dataset.status = status;
