@@ -9,7 +9,7 @@ import pytest
 import uuid_utils.compat as uuids
 from sqlalchemy import Engine, create_engine, event, text
 
-from flowq.adapters.records.migrations import migrate, revisions
+from flowq.adapters.records.migrations import migrate, online, revisions
 from flowq.adapters.records.sql.tables import VERSION_TABLE
 from flowq.core import errors
 
@@ -19,6 +19,9 @@ _INDEX: Final = re.compile(
     r"CREATE (?:UNIQUE )?INDEX (CONCURRENTLY )?(?:IF NOT EXISTS )?\w+ ON (\w+)"
 )
 _CHANGED: Final = re.compile(r"(?:ALTER TABLE|UPDATE|DELETE FROM|INSERT INTO|LOCK TABLE) (\w+)(.*)")
+#: What a change of the catalog waits for others by; DROP INDEX locks the table of the index.
+_LOCKING: Final = re.compile(r"(?:ALTER TABLE|DROP TABLE|DROP INDEX (?!CONCURRENTLY )) ?\w+")
+_COMMIT: Final = "COMMIT"
 _ADDED: Final = re.compile(r" ADD COLUMN \w+ (?!.*NOT NULL)(?!.*DEFAULT)(?!.*REFERENCES)")
 
 
@@ -52,17 +55,35 @@ def url(empty_postgres_url: str) -> str:
 
 @contextmanager
 def recorded() -> Iterator[list[str]]:
-    """Yield the statements that are run in the block."""
+    """Yield the statements that are run in the block, and the ends of their transactions."""
     found: list[str] = []
 
     def keep(_c: Any, _u: Any, statement: str, *_: Any) -> None:
         found.append(" ".join(statement.split()))
 
+    def end(_: Any) -> None:
+        found.append(_COMMIT)
+
     event.listen(Engine, "before_cursor_execute", keep)
+    event.listen(Engine, "commit", end)
     try:
         yield found
     finally:
+        event.remove(Engine, "commit", end)
         event.remove(Engine, "before_cursor_execute", keep)
+
+
+def without_timeout(statements: list[str]) -> list[str]:
+    """Return the statements that lock a table and may wait for ever, with all others behind."""
+    found, has_timeout = [], False
+    for one in statements:
+        if one == _COMMIT:
+            has_timeout = False
+        elif one == online.LOCK_TIMEOUT:
+            has_timeout = True
+        elif _LOCKING.match(one) and not has_timeout:
+            found.append(one)
+    return found
 
 
 def test_no_statement_locks_a_table_that_workers_use(url: str) -> None:
@@ -74,6 +95,8 @@ def test_no_statement_locks_a_table_that_workers_use(url: str) -> None:
     locked = [found[0] for found in indexes if found[2] not in new and not found[1]]
     assert locked == [], "use op.ensure_index, in a revision of its own"
     assert any(found[1] for found in indexes)
+    assert any(one.startswith("DROP INDEX") for one in statements)
+    assert without_timeout(statements) == []
     changes = [
         found for one in statements if (found := _CHANGED.match(one)) and found[1] not in new
     ]
@@ -110,9 +133,14 @@ def test_index_that_could_not_be_built_is_built_when_the_upgrade_is_repeated(url
     revisions.check(url)
 
 
-def test_upgrade_waits_for_no_long_transaction(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("revision", [BEFORE, "0022"])
+def test_upgrade_waits_for_no_long_transaction(
+    url: str, revision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Others would wait behind it: it gives up, and changes nothing."""
     monkeypatch.setattr(migrate, "_TRIES", 1)
+    monkeypatch.setattr(online, "LOCK_TIMEOUT", "SET LOCAL lock_timeout = '200ms'")
+    migrate.upgrade(url, revision)
     engine = create_engine(url)
     with engine.begin() as connection:
         connection.execute(text("SELECT count(*) FROM flow_runs"))
@@ -120,6 +148,6 @@ def test_upgrade_waits_for_no_long_transaction(url: str, monkeypatch: pytest.Mon
             migrate.upgrade(url)
     engine.dispose()
 
-    assert revisions.current(url) == BEFORE
+    assert revisions.current(url) == revision
     migrate.upgrade(url)
     revisions.check(url)
