@@ -1,12 +1,18 @@
 """The declared inputs of a flow as a JSON Schema, for programs that start it over HTTP."""
 
 from inspect import Parameter
-from typing import Any
+from typing import Any, Final
 
 from pydantic import PydanticUserError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from flowq.authoring.calls.inputs import AnyInputs, InputSchema
+from flowq.core.text.json_values import flaw
+
+#: Keywords whose value has schemas: by name, in a list, or is one.
+_NAMED: Final = frozenset({"properties", "patternProperties", "$defs"})
+_LISTED: Final = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
+_SINGLE: Final = frozenset({"items", "additionalProperties", "propertyNames", "not"})
 
 
 def json_schema(inputs: InputSchema, ref_template: str) -> dict[str, Any]:
@@ -18,8 +24,13 @@ def json_schema(inputs: InputSchema, ref_template: str) -> dict[str, Any]:
 
     Returns:
         An object with a property for each input, and `$defs`. What has no JSON Schema may have any
-        value.
+        value. Defaults and bounds that JSON cannot represent, like infinity, are left out.
     """
+    made = _json_schema(inputs, ref_template)
+    return made if flaw(made) is None else _representable(made)
+
+
+def _json_schema(inputs: InputSchema, ref_template: str) -> dict[str, Any]:
     if isinstance(inputs, AnyInputs):
         return {"type": "object"}
     if inputs.model is not None:
@@ -42,6 +53,25 @@ def json_schema(inputs: InputSchema, ref_template: str) -> dict[str, Any]:
         **({"required": required} if required else {}),
         **({"$defs": definitions} if definitions else {}),
     }
+
+
+def _representable(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema without the keywords whose value JSON cannot represent."""
+    kept: dict[str, Any] = {}
+    for keyword, value in schema.items():
+        if keyword in _NAMED:
+            kept[keyword] = {name: _part(one) for name, one in value.items()}
+        elif keyword in _LISTED:
+            kept[keyword] = [_part(one) for one in value]
+        elif keyword in _SINGLE:
+            kept[keyword] = _part(value)
+        elif flaw(value) is None:
+            kept[keyword] = value
+    return kept
+
+
+def _part(schema: Any) -> Any:
+    return _representable(schema) if isinstance(schema, dict) else schema
 
 
 def _without_error(make: Any, ref_template: str) -> dict[str, Any]:

@@ -18,10 +18,13 @@ from flowq.core.errors import (
     BrokerUnavailable,
     FlowNotFound,
     FlowqError,
+    InvalidFlow,
     InvalidInput,
     Unavailable,
 )
 from flowq.core.ids import RunId
+from flowq.core.names import is_own
+from flowq.core.text.json_values import flaw
 from flowq.engine.engine import Engine
 from flowq.engine.model.actions import ActionKind
 from flowq.engine.model.requested import RecordedFlow, RequestedRun, RequestOptions
@@ -39,8 +42,6 @@ logger = logging.getLogger(__name__)
 _MAX_TEXT: Final = 4_000
 #: Where the schemas of models are.
 _REFS: Final = "#/$defs/{model}"
-#: Flows of flowq itself need documents, and are started by their own faces.
-_OWN: Final = "flowq."
 
 #: The flows that each engine of this process has recorded.
 _recorded: WeakKeyDictionary[Engine, dict[str, RegisteredFlow]] = WeakKeyDictionary()
@@ -51,18 +52,25 @@ class _Taken(Exception):
 
 
 def record_flows(engine: Engine) -> int:
-    """Record the flows that this process knows and has not recorded yet; return how many rows."""
+    """Record the flows that this process knows and has not recorded yet; called by the sweeper.
+
+    Flows of flowq itself need documents, and are started by their own faces. One whose inputs
+    cannot be described is left out, with a warning; it does not stop the others.
+
+    Returns:
+        How many rows were inserted or changed.
+    """
     done = _recorded.setdefault(engine, {})
     flows = {
         name: flow
         for name, flow in list(engine.registry.flows.items())
-        if done.get(name) is not flow and not name.startswith(_OWN)
+        if done.get(name) is not flow and not is_own(name)
     }
     if not flows:
         return 0
     known = engine.records.autocommit(lambda tx: tx.requested.flows(sorted(flows)))
     recorded = [_recorded_flow(flow) for flow in flows.values()]
-    changed = [one for one in recorded if known.get(one.name) != one]
+    changed = [one for one in recorded if one is not None and known.get(one.name) != one]
     if changed:
         engine.records.transaction(partial(_record, flows=changed))
     done.update(flows)
@@ -200,6 +208,19 @@ def _submit_options(options: RequestOptions) -> SubmitOptions:
     return SubmitOptions(user_id=options.user_id, priority=options.priority, delay=options.delay)
 
 
-def _recorded_flow(flow: RegisteredFlow) -> RecordedFlow:
+def _recorded_flow(flow: RegisteredFlow) -> RecordedFlow | None:
+    try:
+        return RecordedFlow(flow.name, _input_schema(flow))
+    except Exception as error:  # noqa: BLE001 - annotations are the user's code
+        text = error.message if isinstance(error, FlowqError) else repr(error)
+        extra = {"action": "record_flow", "flow": flow.name}
+        logger.warning("pages cannot start the flow %s: %s", flow.name, text, extra=extra)
+        return None
+
+
+def _input_schema(flow: RegisteredFlow) -> Any:
     schema = json.loads(json.dumps(flow.input_schema(_REFS)))
-    return RecordedFlow(flow.name, schema)
+    if found := flaw(schema):
+        place, why = found
+        raise InvalidFlow(f"the schema of its inputs {why}: {'.'.join(map(str, place))}")
+    return schema

@@ -1,4 +1,4 @@
-"""Asks workers to start what schedules and requests have due; records schedules and flows of code.
+"""Asks workers to start what schedules and requests have due.
 
 A pass without a due schedule reads one entry of an index, however many schedules there are. Due
 ones are taken with SKIP LOCKED and are due again after a pause, so one worker is asked at a time; a
@@ -14,8 +14,6 @@ from flowq.core.errors import BrokerUnavailable
 from flowq.engine.engine import Engine
 from flowq.engine.ports import Transaction
 from flowq.engine.ports.schedules import RequestedRuns, Schedules
-from flowq.engine.schedules.declaring import declare_all
-from flowq.engine.schedules.requested import record_flows
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +27,6 @@ def ring_schedules(engine: Engine) -> int:
     Returns:
         How many schedules are due.
     """
-    declare_all(engine)
     send = engine.dispatcher.send_schedules
     return _ring(engine, lambda tx: tx.schedules, send, "%d schedules are due and wait: %s")
 
@@ -40,7 +37,6 @@ def ring_requested(engine: Engine) -> int:
     Returns:
         How many are due.
     """
-    record_flows(engine)
     send = engine.dispatcher.send_requested
     return _ring(engine, lambda tx: tx.requested, send, "%d requested runs wait: %s")
 

@@ -26,6 +26,7 @@ from uuid import UUID
 
 from flowq.core.errors import (
     BrokerUnavailable,
+    DatabaseRefused,
     RedisUnavailable,
     RunNotFound,
     RunUnreadable,
@@ -45,6 +46,8 @@ from flowq.engine.model.rows import Batch, StepRef
 from flowq.engine.model.stops import StopReason
 from flowq.engine.ports import Transaction, Wakeups
 from flowq.engine.runs.signals import deliver
+from flowq.engine.schedules.declaring import declare_all
+from flowq.engine.schedules.requested import record_flows
 from flowq.engine.sweeper.months import resume_in_new_month
 from flowq.engine.sweeper.retention import COLLECT, EVERY
 from flowq.engine.sweeper.schedules import ring_requested, ring_schedules
@@ -86,6 +89,8 @@ def sweep(engine: Engine, *, grace: timedelta) -> int:
             lambda: send_lines(engine, grace),
             lambda: sweep_limits(engine),
             lambda: resume_in_new_month(engine),
+            lambda: _record_code(engine, declare_all),
+            lambda: _record_code(engine, record_flows),
             lambda: ring_schedules(engine),
             lambda: ring_requested(engine),
             lambda: _stop_overdue(engine, ended),
@@ -99,14 +104,24 @@ def sweep(engine: Engine, *, grace: timedelta) -> int:
 
 
 def _guarded(question: Callable[[], int | None]) -> int:
-    """Run one part of a pass; its error does not stop the other parts."""
+    """Run one part of a pass; its error does not stop the other parts.
+
+    Raises:
+        Unavailable: a service is away, so that the other parts would fail as well. What the
+            database has refused is an error of this part alone.
+    """
     try:
         return question() or 0
-    except Unavailable:
-        raise
-    except Exception:
+    except Exception as error:
+        if isinstance(error, Unavailable) and not isinstance(error, DatabaseRefused):
+            raise
         logger.exception("a part of a sweeper pass failed", extra={"action": "sweep"})
         return 0
+
+
+def _record_code(engine: Engine, record: Callable[[Engine], int]) -> None:
+    """Record schedules or flows of the code; of those that have not changed nothing is read."""
+    record(engine)
 
 
 def _find_unadvanced(engine: Engine, grace: timedelta, ended: list[BatchId]) -> None:

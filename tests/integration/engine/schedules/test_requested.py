@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from flowq import flow, step
 from flowq.adapters.records.database import SqlRecords
 from flowq.adapters.records.sql.tables import FlowDefinition, FlowRequest
-from flowq.core.errors import FlowNotFound, InvalidInput
+from flowq.core.errors import DatabaseRefused, FlowNotFound, InvalidFlow, InvalidInput
 from flowq.core.ids import RunId
 from flowq.core.states import RunState
 from flowq.engine.engine import Engine
@@ -28,6 +28,7 @@ from flowq.engine.schedules.requested import (
     withdraw,
 )
 from flowq.engine.sweeper.schedules import ring_requested
+from flowq.engine.sweeper.sweep import sweep
 from tests.tools.playing import Stage
 
 NAME = "tests.requested.job"
@@ -50,6 +51,15 @@ def job(order: Order) -> int:
 @flow(name="tests.requested.single", singleton="skip")
 def single(value: int) -> Any:
     return double(Order(count=value))
+
+
+class Scale(BaseModel):
+    factor: float = float("inf")
+
+
+@flow(name="tests.requested.endless")
+def endless(most: float = float("inf"), scale: Scale = Scale()) -> Any:  # noqa: B008
+    return double(Order(count=1))
 
 
 @pytest.fixture
@@ -159,3 +169,44 @@ def test_only_changed_flows_are_recorded_again(stage: Stage) -> None:
         connection.exec_driver_sql("UPDATE flow_definitions SET input_schema = '{\"a\": 1}'")
     assert record_flows(replace(stage.engine)) > 0
     assert schema == recorded_flow(stage.engine, NAME).input_schema
+
+
+def test_flows_that_cannot_be_described_do_not_stop_a_pass(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    def undefined(_: str) -> dict[str, Any]:
+        raise InvalidFlow("'Gone' is not defined")
+
+    known = stage.engine.registry.flows["tests.requested.endless"]
+    bad = replace(known, name="tests.requested.bad", input_schema=undefined)
+    nan = replace(known, name="tests.requested.nan", input_schema=lambda _: {"x": float("nan")})
+    flows = {one.name: one for one in (bad, nan, replace(known, name="tests.requested.good"))}
+    engine = replace(stage.engine, registry=Registry(flows=flows))
+
+    for _ in range(2):
+        sweep(engine, grace=timedelta(0))
+
+    schema = recorded_flow(engine, "tests.requested.good").input_schema
+    assert ["most", "scale"] == list(schema["properties"])
+    assert "default" not in schema["properties"]["most"]
+    assert "default" not in schema["properties"]["scale"]
+    assert "default" not in schema["properties"]["scale"]["properties"]["factor"]
+    told = [one.getMessage() for one in caplog.records if one.levelname in ("WARNING", "ERROR")]
+    assert ["bad: 'Gone' is not defined", "nan: the schema of its inputs is nan"] == [
+        text.removeprefix("pages cannot start the flow tests.requested.").partition(",")[0]
+        for text in told
+    ]
+
+
+def test_what_the_database_refuses_does_not_stop_a_pass(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Engine) -> int:
+        raise DatabaseRefused("no")
+
+    ask(stage, {"order": {"count": 1}})
+    stage.dispatcher.clear()
+    with stage.records.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE flow_requests SET wake_at = created_at")
+    monkeypatch.setattr("flowq.engine.sweeper.sweep.record_flows", refuse)
+    assert 1 == sweep(stage.engine, grace=timedelta(0))
