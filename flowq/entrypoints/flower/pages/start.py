@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final
-from uuid import UUID
 
 from tornado.web import authenticated
 
@@ -25,6 +24,7 @@ from flowq.engine.runs.actors import acting
 from flowq.engine.schedules.requested import recorded_flow, request_run, withdraw
 from flowq.entrypoints.flower.forms.values import Form, FormInvalid
 from flowq.entrypoints.flower.page import PageHandler
+from flowq.entrypoints.flower.pages.run.request import run_id_of
 
 #: Flows on the page that lists them.
 _PAGE: Final = 200
@@ -139,7 +139,7 @@ class RequestedPage(_StartForm):
     @authenticated
     async def get(self, text: str) -> None:
         """Show that a worker has to start the run, or why none can; or go to the run."""
-        run_id = RunId(UUID(text))
+        run_id = run_id_of(text)
         is_there, wanted = await self.read(partial(_find, run_id=run_id))
         if is_there:
             self.redirect(self.reverse_url("flow-run", run_id), status=303)
@@ -162,7 +162,7 @@ class RequestedPage(_StartForm):
     async def post(self, text: str) -> None:
         """Withdraw the request, unless its run was started meanwhile."""
         self.refuse_when_read_only()
-        run_id = RunId(UUID(text))
+        run_id = run_id_of(text)
         was_there = await self.read(partial(withdraw, run_id=run_id))
         name, argument = ("flows-start", ()) if was_there else ("flow-requested", (run_id,))
         self.redirect(self.reverse_url(name, *argument), status=303)

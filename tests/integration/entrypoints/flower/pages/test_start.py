@@ -125,6 +125,7 @@ def test_a_request_can_be_withdrawn(pages: Pages, stage: Stage) -> None:
     assert "/flows/start" == pages.post(place, {})
     stage.dispatcher.run(stage.engine)
     assert "was not started" in pages.get(place, status=404)
+    assert "not the id of a run" in pages.get(f"/flows/requested/{'0' * 36}", status=404)
 
 
 def test_a_signal_has_the_fields_of_its_type(pages: Pages, stage: Stage) -> None:
