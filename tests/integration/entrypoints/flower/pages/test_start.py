@@ -15,6 +15,7 @@ from flowq import flow, step
 from flowq.adapters.records.sql.tables import FlowDefinition, FlowRequest
 from flowq.core.states import RunState
 from flowq.engine.schedules.requested import record_flows
+from flowq.entrypoints.flower.page import PageHandler
 from tests.tools.flower.pages import Pages, pages_of
 from tests.tools.playing import Stage
 
@@ -126,6 +127,17 @@ def test_a_request_can_be_withdrawn(pages: Pages, stage: Stage) -> None:
     stage.dispatcher.run(stage.engine)
     assert "was not started" in pages.get(place, status=404)
     assert "not the id of a run" in pages.get(f"/flows/requested/{'0' * 36}", status=404)
+
+
+def test_nothing_is_started_while_flower_is_read_only(
+    pages: Pages, monkeypatch: pytest.MonkeyPatch, stage: Stage
+) -> None:
+    stage.play(ship, to="x")
+    monkeypatch.setattr(PageHandler, "read_only", True)
+    for place in ("/flows/start", f"/flows/start/{NAME}"):
+        assert "--read_only" in pages.get(place, status=403)
+    for place in ("/flows", f"/flows/by-name/{NAME}"):
+        assert "Start a run" not in pages.get(place)
 
 
 def test_a_signal_has_the_fields_of_its_type(pages: Pages, stage: Stage) -> None:
