@@ -40,7 +40,7 @@ def item_grid(key: str, states: Sequence[tuple[int, StepState]], *, first: int) 
         for state, number in numbers.items()
     )
     return (
-        f'<svg class="flowq-grid" role="img" aria-label="Items of {safe(key)}: {said}" '
+        f'<svg class="flowq-cells" role="img" aria-label="Items of {safe(key)}: {said}" '
         f'data-first="{first}" viewBox="0 0 {width} {lines}" '
         f'width="{width * _CELL}" height="{lines * _CELL}">'
         f'<g transform="translate(.1 .5)">{paths}</g></svg>'

@@ -3,7 +3,7 @@
   "use strict";
   const COLUMNS = 100;
   function itemAt(event) {
-    const cell = event.target.closest?.(".flowq-grid path[data-status]");
+    const cell = event.target.closest?.(".flowq-cells path[data-status]");
     if (!cell) return null;
     const grid = cell.ownerSVGElement, box = grid.getBoundingClientRect();
     const view = grid.viewBox.baseVal;
