@@ -51,13 +51,15 @@ def add(engine: Engine, spec: ScheduleSpec) -> StoredSchedule:
     return find(engine, spec.name)
 
 
-def put(engine: Engine, spec: ScheduleSpec, check: Callable[[StoredSchedule], None]) -> bool:
+def put(
+    engine: Engine, spec: ScheduleSpec, instead_of: Callable[[StoredSchedule], ScheduleSpec]
+) -> bool:
     """Add a checked schedule, or replace the definition of the one of its name.
 
     Args:
         engine: Where the schedule is.
-        spec: The schedule.
-        check: Raises if that one must not be replaced.
+        spec: The schedule that is added if there is none of its name.
+        instead_of: Returns the one that replaces a given one; raises if that must stay.
 
     Returns:
         Whether it was added. A replaced one counts its next tick from now; an equal one is as it
@@ -71,10 +73,10 @@ def put(engine: Engine, spec: ScheduleSpec, check: Callable[[StoredSchedule], No
                 if insert(tx, spec, declared_in=None):
                     return True
                 continue
-            check(found)
-            if found.spec.digest == spec.digest:
+            new = instead_of(found)
+            if found.spec.digest == new.digest:
                 return False
-            if replace_definition(tx, found, spec, declared_in=None):
+            if replace_definition(tx, found, new, declared_in=None):
                 return False
 
     return engine.records.transaction(work)

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from flowq import bootstrap
 from flowq.core.errors import FlowNotFound, InvalidInput, ScheduleNotFound
 from flowq.core.names import is_own
-from flowq.core.schedules.spec import checked
+from flowq.core.schedules.spec import ScheduleSpec, checked
 from flowq.engine.engine import Engine
 from flowq.engine.model.schedules import StoredSchedule
 from flowq.engine.queries.schedules import ListedSchedule
@@ -105,20 +105,21 @@ def put(
     """Add a schedule, or replace the definition of one; its next tick is counted from now."""
     engine = bootstrap.engine()
     flow = _target(new.flow_name)
-    old = engine.records.autocommit(lambda tx: tx.schedules.find(name))
-    owner = caller.user_id if old is None else models.owner_of(old)
     with user_errors(flow):
-        spec = checked(new.spec(name, flow, owner, input_limit(engine)))
+        spec = checked(new.spec(name, flow, caller.user_id, input_limit(engine)))
 
-    def check(found: StoredSchedule) -> None:
-        if models.owner_of(found) != owner or not caller.may_see(owner):
+    def instead_of(found: StoredSchedule) -> ScheduleSpec:
+        owner = models.owner_of(found)
+        if not caller.may_see(owner):
             text = "a schedule of another user has this name"
             raise Refused(409, "NameTaken", text, "put the user into the name")
         if found.declared_in is not None:
             text = f"schedule {name!r} is declared by code, which alone changes it"
             raise Refused(409, "ScheduleDeclared", text, "choose another name")
+        options = spec.options.model_copy(update={"user_id": owner})
+        return spec.model_copy(update={"options": options})
 
-    if control.put(engine, spec, check):
+    if control.put(engine, spec, instead_of):
         response.status_code = 201
     return _details(name)
 

@@ -9,7 +9,9 @@ from fastapi.testclient import TestClient
 
 from flowq import flow, schedule, step
 from flowq.adapters.records.sql.tables import FlowSchedule, SkippedTick
+from flowq.engine.engine import Engine
 from flowq.engine.registry.registry import registry
+from flowq.engine.schedules import control
 from flowq.engine.schedules.declaring import declare_all
 from tests.tools.http_service import client
 from tests.tools.playing import Stage
@@ -142,6 +144,23 @@ def test_schedules_of_others_are_as_if_they_were_not_there(http: TestClient) -> 
     assert (409, "NameTaken") == (taken.status_code, taken.json()["error"])
     # An admin changes it, and it stays that of its user.
     assert "ann" == added(http, priority=3)["user_id"]
+
+
+def test_schedule_that_is_deleted_meanwhile_is_replaced_by_one_of_the_caller(
+    http: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body, put = {**NIGHTLY, "time_input": "day"}, control.put
+    assert 201 == http.put(AT, json=body, headers=ANN).status_code
+
+    def put_later(engine: Engine, *given: Any) -> bool:
+        control.remove(engine, "eu/nightly")
+        return put(engine, *given)
+
+    monkeypatch.setattr(control, "put", put_later)
+    answer = http.put(AT, json=body, headers=BOB)
+
+    assert (201, "bob") == (answer.status_code, answer.json().get("user_id"))
+    assert 404 == http.get(AT, headers=ANN).status_code
 
 
 def test_declared_schedule_is_changed_by_code_alone(
