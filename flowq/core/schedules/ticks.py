@@ -23,23 +23,31 @@ from flowq.core.schedules.spec import ScheduleSpec
 
 _MOMENT: Final = timedelta(microseconds=1)
 _PARTS: Final = 2**64
+#: Ticks are between these: a time zone, and the longest interval and jitter, then compute no time
+#: outside of the years 1 to 9999.
+_EARLIEST: Final = datetime(2, 1, 1, tzinfo=UTC)
+_LATEST: Final = datetime(9900, 1, 1, tzinfo=UTC)
 #: What the idempotency keys of ticks begin with; users cannot take such a key.
 KEY_OF_TICKS: Final = "schedule:"
 
 
 def ticks(spec: ScheduleSpec, anchor: datetime, after: datetime) -> Iterator[datetime]:
-    """Yield the ticks after a time, in order; they end with the schedule.
+    """Yield the ticks after a time, in order; they end with the schedule, or with the year 9899.
 
     Args:
         spec: A checked schedule.
         anchor: From where an interval is counted, if the schedule has no start.
         after: An aware time.
     """
-    if spec.starts_at is not None:
-        after = max(after, spec.starts_at - _MOMENT)
+    after = max(after, _EARLIEST)
+    if spec.starts_at is not None and spec.starts_at > after:
+        after = spec.starts_at - _MOMENT
+    if after >= _LATEST:
+        return
+    last = _LATEST if spec.ends_at is None else min(spec.ends_at, _LATEST)
     found = _by_cron(spec, after) if spec.cron is not None else _by_interval(spec, anchor, after)
     for tick in found:
-        if spec.ends_at is not None and tick > spec.ends_at:
+        if tick > last:
             return
         yield tick
 
@@ -54,7 +62,7 @@ def ticks_within(
 ) -> list[datetime]:
     """Return the ticks of a span, both ends included, `limit` at most."""
     found: list[datetime] = []
-    for tick in islice(ticks(spec, anchor, first - _MOMENT), limit):
+    for tick in islice(ticks(spec, anchor, max(first, _EARLIEST) - _MOMENT), limit):
         if tick > last:
             break
         found.append(tick)

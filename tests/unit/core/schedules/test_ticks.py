@@ -38,6 +38,23 @@ def utc(year: int, month: int, day: int, hour: int = 0, minute: int = 0) -> date
     return datetime(year, month, day, hour, minute, tzinfo=UTC)
 
 
+@pytest.mark.parametrize("change", [{"cron": "0 0 * * *"}, {"every": timedelta(days=3660)}])
+def test_no_time_is_outside_of_all_years(change: dict[str, Any]) -> None:
+    first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+    for zone in ("America/New_York", "Asia/Kolkata"):
+        spec = checked(ScheduleSpec(name="s", flow_name="f", timezone=zone, **change))
+        always = spec.model_copy(update={"starts_at": first, "jitter": timedelta(days=3660)})
+
+        found = ticks_within(spec, utc(2030, 1, 1), first, last, 2)
+        assert 2 == len(found), found
+        assert first < found[0] < found[1]
+        assert next_tick(always, first, first)
+        assert next_tick(always, first, last) is None
+        late = next_tick(always, first, utc(9880, 1, 1))
+        assert late
+        assert start_of(always, late) >= late
+
+
 def cron(text: str, zone: str = "UTC", **options: Any) -> ScheduleSpec:
     return checked(ScheduleSpec(name="s", flow_name="f", cron=text, timezone=zone, **options))
 
