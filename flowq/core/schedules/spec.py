@@ -30,6 +30,8 @@ LONGEST: Final = timedelta(days=3660)
 MAX_CATCH_UP: Final = 1000
 #: The idempotency key of a run has the name and the tick, in 200 characters.
 MAX_NAME: Final = 120
+#: What follows a name in an address over HTTP and in Flower, where names have slashes, too.
+RESERVED_PARTS: Final = frozenset({"backfill", "pause", "resume", "run", "stop-backfill", "ticks"})
 _FIELDS: Final = 5
 _UNITS: Final = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 _EXAMPLE: Final = 'e.g. cron="0 2 * * *": minute, hour, day of month, month, day of week'
@@ -162,6 +164,15 @@ def _check_name(name: str) -> None:
         raise InvalidInput(
             f"the name of a schedule is {name[:MAX_NAME]!r}",
             hint=f"give 1 to {MAX_NAME} printable characters, without a space at an end",
+        )
+    parts = name.split("/")
+    wrong = {".", ".."}.intersection(parts) or RESERVED_PARTS.intersection(parts[1:][-1:])
+    if wrong:
+        raise InvalidInput(
+            f"the name of a schedule is {name!r}, whose part {min(wrong)!r} means something else "
+            "in its address",
+            hint=f"choose another name: no part is . or .., and the last one after a slash is none "
+            f"of {', '.join(sorted(RESERVED_PARTS))}",
         )
 
 

@@ -18,6 +18,8 @@ HOUR = timedelta(hours=1)
         ({"name": ""}, "1 to 120 printable characters"),
         ({"name": "x" * 121}, "1 to 120 printable characters"),
         ({"name": "a\nb"}, "1 to 120 printable characters"),
+        ({"name": "eu/backfill"}, "whose part 'backfill' means"),
+        ({"name": "../nightly"}, "whose part '..' means"),
         ({"every": HOUR}, "both cron and every"),
         ({"cron": None}, "neither cron nor every"),
         ({"cron": "0 2 * *"}, "4 fields and not 5"),
