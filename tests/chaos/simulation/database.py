@@ -138,7 +138,9 @@ class Database:
             return None
         return self.clock.text(float(offset.removesuffix(" seconds")))
 
-    def _julianday(self, when: str) -> float:
+    def _julianday(self, when: str | None) -> float | None:
+        if when is None:
+            return None
         seconds = self.clock.seconds if when == "now" else seconds_of(when)
         return _JULIAN_START + seconds / 86400
 

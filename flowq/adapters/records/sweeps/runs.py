@@ -80,7 +80,8 @@ _STALLED = (
     .where(
         _IN_SLICE,
         _R.status.in_((RunState.RUNNING, RunState.CANCELLING)),
-        _R.started_at < _BEFORE,
+        # One that was stopped before it began has no start.
+        func.coalesce(_R.started_at, _R.created_at) < _BEFORE,
         or_(
             _COUNTS.c.flow_run_id.is_(None),
             _COUNTS.c.ready > 0,

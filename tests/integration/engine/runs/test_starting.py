@@ -20,7 +20,9 @@ from flowq.adapters.records.sql.types import DbNow
 from flowq.authoring.definitions.flows import Flow
 from flowq.core.errors import InvalidInput
 from flowq.core.ids import RunId
-from flowq.core.states import RunState, StepState
+from flowq.core.states import RunState, StepState, StopKind
+from flowq.engine.advance.child_runs import stop
+from flowq.engine.model.stops import StopReason
 from flowq.engine.runs import submission
 from flowq.engine.runs.cancel import cancel
 from flowq.engine.runs.pause import pause
@@ -140,6 +142,18 @@ def test_past_time_is_now(stage: Stage) -> None:
     run = submit(stage, plain, at=datetime(2020, 1, 1, tzinfo=UTC))
     stage.dispatcher.run_due(stage.engine)
     assert states(stage, [run]) == [RunState.COMPLETED]
+
+
+def test_run_that_is_cancelled_before_it_begins_ends_though_its_canceller_has_died(
+    stage: Stage,
+) -> None:
+    run = submit(stage, plain, delay=HOUR)
+    why = StopReason(StopKind.USER, "why")
+    assert stage.records.transaction(lambda tx: stop(tx, run, why))
+    assert states(stage, [run]) == [RunState.CANCELLING]
+    stage.sweep()
+    stage.dispatcher.run_due(stage.engine)
+    assert states(stage, [run]) == [RunState.CANCELLED]
 
 
 def test_pending_run_can_be_cancelled_and_not_paused(stage: Stage) -> None:
