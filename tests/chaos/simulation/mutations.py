@@ -130,6 +130,20 @@ def stalled_runs_stay(patch: Patch) -> None:
     _finds_nothing(patch, "stalled")
 
 
+def lines_are_left(patch: Patch) -> None:
+    """The sweeper does not look at the lines of shares."""
+
+    def broken(_engine: Engine, _grace: Any) -> int:
+        return 0
+
+    patch.setattr("flowq.engine.sweeper.sweep.send_lines", broken)
+
+
+def pending_runs_stay(patch: Patch) -> None:
+    """The sweeper does not look for runs whose time to begin has come."""
+    _finds_nothing(patch, "starting")
+
+
 def recoveries_count_as_failures(patch: Patch) -> None:
     """A step that lost its worker has one attempt of its own less."""
     lapsed = SqlSweeps.expired_leases
@@ -239,6 +253,8 @@ MUTATIONS: Final[Sequence[Mutation]] = (
     lapsed_leases_stay,
     ended_batches_stay,
     stalled_runs_stay,
+    lines_are_left,
+    pending_runs_stay,
     recoveries_count_as_failures,
     children_begin_apart,
     resumed_steps_stay_out_of_sight,

@@ -3,17 +3,18 @@
 First chance rules: messages are delivered in any order, lost and doubled, workers die or sleep past
 their leases, stores do not answer, time passes. Then faults end, and whatever was accepted has to
 come to rest within `MAX_REST` of virtual time, by messages, sweeps and the clock alone; a run
-gets the signals that it waits for, and what it sleeps by its own wish comes on top. At rest each
+gets the signals that it waits for, and what it sleeps by its own wish comes on top. In some seeds
+runs have priorities, begin later, in turn or in place of each other, or have shares. At rest each
 run is what `tests.tools.random_flows.expected.evaluate` says, and nothing moves any more.
 """
 
 import random
 from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from unittest import mock
 from uuid import UUID
 
@@ -33,6 +34,7 @@ from flowq.engine.sweeper.sweep import sweep
 from tests.chaos.simulation.broker import label_of
 from tests.chaos.simulation.checks import Broken, Watch, check_counts, lost_steps, planned_attempts
 from tests.chaos.simulation.database import Database, each_sql, each_statement, seconds_of
+from tests.chaos.simulation.queueing import Turn, due_starts, random_turns, superseded
 from tests.chaos.simulation.rates import random_rates
 from tests.chaos.simulation.report import Report
 from tests.chaos.simulation.world import Worker, World
@@ -54,6 +56,8 @@ _REVOKED: Final = 7
 #: Of ten seeds the one in which the database takes no writes for a while.
 _READ_ONLY: Final = 4
 _GRACE: Final = timedelta(seconds=_SWEEP_EVERY)
+#: Where the lines of shares begin: a step there waits for others, not for this time.
+_IN_LINE: Final = "2180"
 
 
 @dataclass
@@ -63,6 +67,7 @@ class Job:
     run_id: RunId
     program: programs.Program
     accepted: bool = False
+    turn: Turn = field(default_factory=Turn)
 
     @property
     def is_async(self) -> bool:
@@ -77,6 +82,9 @@ class Job:
 
 class Play:
     """One seed, played."""
+
+    #: Of ten seeds those whose runs have priorities, delays, singletons, debounces and shares.
+    in_turn: ClassVar = frozenset({5, 6, 9})
 
     def __init__(self, database: Database, seed: int) -> None:
         database.reset()
@@ -95,6 +103,8 @@ class Play:
             )
             for _ in range(self._chance.choice([1, 1, 2]))
         ]
+        if seed % 10 in self.in_turn:
+            self._queue_in_turn(random.Random(seed + 1))
         if any(job.is_async for job in self._jobs):
             self._world.never_lost()
         is_revoked = seed % 10 == _REVOKED and not any(job.is_async for job in self._jobs)
@@ -109,6 +119,15 @@ class Play:
         self._changes = 0  #: How many changes of state there were.
         self._thorough = seed % 100 == 0
         self._rest = 0.0
+
+    def _queue_in_turn(self, chance: random.Random) -> None:
+        """Have two more runs, and draw how all are queued; other seeds keep their story."""
+        for _ in range(2):
+            program = programs.random_program(chance, size=3)
+            self._jobs.append(Job(RunId(self._world.new_id()), program))
+        for job, turn in zip(self._jobs, random_turns(chance, len(self._jobs)), strict=True):
+            job.turn = turn
+        self._world.set_policies(share_window=chance.choice([1, 2, 3]))
 
     def run(self) -> Report:
         """Play it to its end."""
@@ -180,7 +199,11 @@ class Play:
     def _begin(self, engine: Engine, job: Job) -> None:
         module = async_programs if job.is_async else programs
         flow, inputs = module.flow_of(job.program), module.inputs_of(job.program)
-        submission.submit(engine, flow.type, inputs, run_id=job.run_id)
+        query = "SELECT 1 FROM flow_runs WHERE id = ?"
+        # What replaces other runs must not be submitted twice: it would replace itself.
+        if not (job.turn.replaces and self._world.database.query(query, job.run_id.hex)):
+            chosen, options = job.turn.flow(flow.type), dict(job.turn.options)
+            submission.submit(engine, chosen, inputs, run_id=job.run_id, **options)
 
     def _deliver(self) -> None:
         broker = self._world.broker
@@ -372,7 +395,8 @@ class Play:
         world.say("chance", "from here on nothing breaks")
         # What programs wait for by their own wish comes on top of it.
         own = [async_programs.seconds_of(job.program) for job in self._jobs if job.is_async]
-        longest = MAX_REST + max(own, default=0.0)
+        own += [job.turn.delay for job in self._jobs]
+        longest = MAX_REST + sum(own)  # they may have to run one after the other
         quiet = False
         events = 0
         while not quiet:
@@ -401,13 +425,14 @@ class Play:
         world, now = self._world, self._world.clock.seconds
         times = world.database.query(
             "SELECT wake_at FROM flow_step_runs WHERE status IN ('queued', 'retrying', 'waiting') "
-            "AND wake_at IS NOT NULL UNION ALL "
+            f"AND wake_at < '{_IN_LINE}' UNION ALL "
             "SELECT s.shielded_until FROM flow_step_runs s JOIN flow_runs r ON r.id = s.flow_run_id"
             " WHERE s.status = 'waiting' AND r.status = 'cancelling' "
             "AND s.shielded_until IS NOT NULL UNION ALL "
             "SELECT lease_expires_at FROM flow_step_runs WHERE lease_token IS NOT NULL"
         )
-        due = [*world.broker.next_due(), *(seconds_of(row[0]) for row in times)]
+        moments = [*(row[0] for row in times), *due_starts(world.database)]
+        due = [*world.broker.next_due(), *map(seconds_of, moments)]
         at_rest = not due and not self._open_runs()
         first = min([one for one in due if one > now], default=now)
         world.pass_time(max(first - now, 0) + _SWEEP_EVERY)
@@ -441,6 +466,7 @@ class Play:
         world = self._world
         engine, most = self._reader, world.policies.max_recoveries
         self._invariants(timedelta(0))
+        self._cancelled |= superseded(world.database, {j.run_id: j.turn for j in self._jobs})
         lost = lost_steps(world.database, most, self._cancelled, self._revoked)
         world.counts["lost steps"] += len(lost)
         attempts: dict[StepRunId, int] = {}

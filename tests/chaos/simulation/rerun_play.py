@@ -76,6 +76,8 @@ class Rerun(Job):
 class RerunPlay(Play):
     """One seed with reruns."""
 
+    in_turn = frozenset()
+
     def __init__(self, database: Database, seed: int) -> None:
         super().__init__(database, seed)
         self._events = self._chance.randint(60, 200)

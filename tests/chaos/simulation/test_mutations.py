@@ -35,6 +35,8 @@ _FOUND_BY: Final = {
     "runs_close_with_open_steps": 0,
     "lapsed_leases_stay": 11,
     "stalled_runs_stay": 21,
+    "lines_are_left": 56,
+    "pending_runs_stay": 5,
     "children_begin_apart": 3,
     "children_of_paused_runs_begin": 341,
     "signals_are_given_twice": 2,

@@ -148,7 +148,11 @@ class World:
 
     def never_lost(self) -> None:
         """Let no step be recovered too often: what a program makes of that, nobody foresees."""
-        self.policies = replace(self.policies, max_recoveries=1000)
+        self.set_policies(max_recoveries=1000)
+
+    def set_policies(self, **changed: Any) -> None:
+        """Change what the operator of all processes has set."""
+        self.policies = replace(self.policies, **changed)
         for worker in (self.client, *self.workers):
             object.__setattr__(worker.engine, "policies", self.policies)
 
