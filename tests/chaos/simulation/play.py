@@ -34,8 +34,13 @@ from flowq.engine.sweeper.sweep import sweep
 from tests.chaos.simulation.broker import label_of
 from tests.chaos.simulation.checks import Broken, Watch, check_counts, lost_steps, planned_attempts
 from tests.chaos.simulation.database import Database, each_sql, each_statement, seconds_of
-from tests.chaos.simulation.queueing import Turn, due_starts, random_turns, superseded
-from tests.chaos.simulation.rates import random_rates
+from tests.chaos.simulation.rates import (
+    Turn,
+    due_starts,
+    random_rates,
+    random_turns,
+    superseded,
+)
 from tests.chaos.simulation.report import Report
 from tests.chaos.simulation.world import Worker, World
 from tests.tools.faults import points as faults
