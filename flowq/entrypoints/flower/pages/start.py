@@ -40,7 +40,7 @@ _OPTIONS: Final = Form(
                 "minimum": 0,
                 "maximum": MAX_PRIORITY,
                 "default": 0,
-                "description": "Messages of runs with a larger one go first",
+                "description": "Steps of runs with a higher one go first",
             },
             "delay": {
                 "anyOf": [
