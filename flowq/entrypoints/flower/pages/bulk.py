@@ -7,7 +7,7 @@ that is sent twice acts once: it has an id, which is a part of the keys of the r
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -45,6 +45,8 @@ class BulkAction:
         states: The states of the runs that it can change.
         do: Changes one run, for the reason and by the id of a form.
         wanted: The states of a run that it has changed.
+        usual: The states that a filter without a state chooses, as on the command line; by
+            default all of `states`.
         takes_reason: Whether a reason is recorded.
         is_grave: Whether it cannot be undone.
     """
@@ -55,6 +57,7 @@ class BulkAction:
     states: frozenset[RunState]
     do: Callable[[Run[Any], str, str], RunState]
     wanted: frozenset[RunState]
+    usual: frozenset[RunState] = frozenset()
     takes_reason: bool = True
     is_grave: bool = False
 
@@ -97,6 +100,7 @@ BULK: Final[Mapping[str, BulkAction]] = {
             TERMINAL_RUN_STATES,
             lambda run, _, form: run.rerun(idempotency_key=f"flower {form} {run.id}").status,
             frozenset(RunState),
+            usual=frozenset({RunState.FAILED, RunState.CANCELLED}),
             takes_reason=False,
         ),
     )
@@ -130,8 +134,12 @@ class BulkPage(PageHandler):
         )
         if query.problems:
             raise InvalidInput(" ".join(query.problems.values()), hint="open the list of flows")
+        wanted, usual = query.wanted, frozenset[RunState]()
         if self.get_query_argument("all", ""):
-            found = await self.read(partial(_matching, wanted=query.wanted))
+            if not wanted.states:
+                usual = action.usual
+                wanted = replace(wanted, states=usual)
+            found = await self.read(partial(_matching, wanted=wanted))
         else:
             texts = self.get_query_arguments("id")[:MAX_RUNS]
             found = await self.read(partial(_named, ids=[run_id_of(text) for text in texts]))
@@ -143,6 +151,7 @@ class BulkPage(PageHandler):
             shown=_SHOWN,
             is_cut=len(found) > MAX_RUNS,
             others=len(found) - len(able),
+            usual=sorted(usual),
             back=self.reverse_url("flows") + query.address(),
             outcome=None,
             form=uuid4().hex,
@@ -179,6 +188,7 @@ class BulkPage(PageHandler):
             shown=_SHOWN,
             is_cut=False,
             others=0,
+            usual=(),
             back=self.reverse_url("flows"),
             outcome=outcome,
         )

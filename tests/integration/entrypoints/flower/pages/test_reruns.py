@@ -125,6 +125,10 @@ def test_many_runs_are_rerun_once_by_a_form_that_names_their_number(
     stage.play(doubled, numbers=[7])
     address = "/flows/bulk/rerun?all=1&flow=tests.rerun.doubled&state=failed"
     assert "Rerun 2 runs?" in pages.text(address)
+    usual = pages.text(address.replace("&state=failed", ""))
+    assert "Rerun 2 runs?" in usual
+    assert "Only cancelled and failed runs" in usual
+    assert "Rerun 1 run?" in pages.text(address.replace("failed", "completed"))
     form = re.findall(r'name="form" value="(\w+)"', pages.get(address))[0]
     fields = {"ids": " ".join(str(one.id) for one in old), "form": form}
     for _ in range(2):  # a page is reloaded, a button pressed twice
