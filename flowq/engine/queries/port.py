@@ -231,7 +231,7 @@ class RunPages(Protocol):
     def item_inputs(
         self, run_id: RunId, key: str, *, longest: int, indexes: Sequence[int] | None = None
     ) -> dict[int, Any]:
-        """The inputs of items of a map by index, of the first 10,000.
+        """The inputs of items of a map by index, of the first `MAX_INPUTS`.
 
         Args:
             longest: Those with more characters of JSON are left out.

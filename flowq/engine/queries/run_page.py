@@ -8,12 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.states import RunState, StepState
 from flowq.core.usage import Usage
 from flowq.engine.model.rows import RunView
+
+#: Items of a map whose inputs are read at once.
+MAX_INPUTS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,9 @@ from flowq.adapters.records.sql.repository import FIRST_STARTED, STEPS, Reposito
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.states import StepState
 from flowq.engine.queries.port import RunPages
-from flowq.engine.queries.run_page import ItemFilter, ItemView
+from flowq.engine.queries.run_page import MAX_INPUTS, ItemFilter, ItemView
 
 _C = STEPS.c
-#: Items whose inputs are read at once.
-_MAX_INPUTS: Final = 10_000
 _ITEM: Final = (
     _C.id,
     _C.map_index,
@@ -77,7 +75,7 @@ class RunItemReads(Repository, RunPages):
         query = select(_C.map_index, _C.inputs).where(*_of(run_id, key), is_short)
         if indexes is not None:
             query = query.where(_C.map_index.in_(indexes))
-        rows = self._run(query.order_by(_C.map_index).limit(_MAX_INPUTS))
+        rows = self._run(query.order_by(_C.map_index).limit(MAX_INPUTS))
         return {row[0]: row[1] for row in rows}
 
     def _between(

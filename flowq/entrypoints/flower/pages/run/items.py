@@ -18,7 +18,7 @@ from flowq.core.spec import StepKind
 from flowq.engine.advance.resolve import lookup
 from flowq.engine.engine import Engine
 from flowq.engine.model.rows import StepView
-from flowq.engine.queries.run_page import ItemFilter, RunPage
+from flowq.engine.queries.run_page import MAX_INPUTS, ItemFilter, RunPage
 from flowq.entrypoints.flower.pages.run.request import RunQuery, TemplateContext
 from flowq.entrypoints.flower.pages.run.tabs import ROWS, kind_of, page_links
 from flowq.entrypoints.flower.pages.run.values import as_text, unresolved
@@ -32,7 +32,7 @@ CELLS: Final = 5_000
 #: Characters of the JSON of an item that is shown, and of one that is searched for a text.
 _SHOWN: Final = 10_000
 _SEARCHED: Final = 1_000
-#: Characters of a value.
+#: Characters of a value in a row.
 _LENGTH: Final = 120
 
 
@@ -58,9 +58,11 @@ def items(engine: Engine, page: RunPage, key: str, asked: RunQuery) -> TemplateC
         raise RunNotFound(f"run {run_id} has no map {key!r}", hint="open the run's own page")
     step, text = found[0], asked.text or None
     named: list[int] = []
+    searched: int | None = None
     if text and asked.shows_content:
         values = _values(engine, run_id, key, longest=_SEARCHED)
         named = [index for index, one in values.items() if text.casefold() in one.casefold()]
+        searched = max(values) if len(values) >= MAX_INPUTS else None
     wanted = ItemFilter(asked.status, text, named)
     read = engine.records.autocommit(
         lambda tx: tx.overview.items(
@@ -79,9 +81,10 @@ def items(engine: Engine, page: RunPage, key: str, asked: RunQuery) -> TemplateC
         "items": rows,
         "turn": turn,
         "children": children,
-        "values": _values(engine, run_id, key, longest=_SHOWN, indexes=[row.index for row in rows])
+        "values": _shown(engine, run_id, key, [row.index for row in rows])
         if asked.shows_content
         else None,
+        "searched": searched,
         "part": part,
         "grid": item_grid(key, states, first=part.first),
     }
@@ -97,6 +100,14 @@ def _part(step: StepView, shown: int) -> GridPart:
     )
 
 
+def _shown(engine: Engine, run_id: RunId, key: str, indexes: Sequence[int]) -> dict[int, str]:
+    values = _values(engine, run_id, key, longest=_SHOWN, indexes=indexes)
+    return {
+        index: line if len(line) <= _LENGTH else f"{line[: _LENGTH - 1]}…"
+        for index, line in values.items()
+    }
+
+
 def _values(
     engine: Engine, run_id: RunId, key: str, *, longest: int, indexes: Sequence[int] | None = None
 ) -> dict[int, str]:
@@ -108,16 +119,15 @@ def _values(
     try:
         if unresolved(engine, run_id, templates) is None:
             find = lookup(engine, run_id, references(templates))
-            return {index: short(resolve(one, find)) for index, one in inputs.items()}
+            return {index: _line(resolve(one, find)) for index, one in inputs.items()}
     except (FlowqError, ValueError, ImportError):
         logger.info("items of %s of run %s are shown as references", key, run_id)
-    return {index: short(as_text(one)) for index, one in inputs.items()}
+    return {index: _line(as_text(one)) for index, one in inputs.items()}
 
 
-def short(inputs: Any) -> str:
-    """Return the inputs of an item as one short line; of a single one its value."""
+def _line(inputs: Any) -> str:
+    """Return the inputs of an item as one line; of a single one its value."""
     is_single = isinstance(inputs, Mapping) and len(inputs) == 1
     value = next(iter(inputs.values())) if is_single else inputs
     text = value if isinstance(value, str) else json.dumps(json_data(value), ensure_ascii=False)
-    line = " ".join(text.split())
-    return line if len(line) <= _LENGTH else f"{line[: _LENGTH - 1]}…"
+    return " ".join(text.split())

@@ -32,6 +32,11 @@ def spelled(count: int, times: int = 1) -> Any:
     return measure.map(spell.map(words(count), times=times, tolerate="50%"))
 
 
+@flow
+def measured(texts: list[str]) -> Any:
+    return measure.map(texts)
+
+
 @pytest.fixture
 def pages(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pages]:
     with pages_of(stage.engine, monkeypatch) as pages:
@@ -68,6 +73,20 @@ def test_an_index_is_gone_to_and_hidden_values_are_not_found(
         assert "spell[24]" not in pages.text(f"{here}?after=24")
         assert "word 1" not in pages.text(here)
         assert "No such item" in pages.text(f"{here}?text=word+1")
+
+
+def test_all_of_a_value_is_searched_and_limits_are_told(
+    stage: Stage, pages: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"{'long ' * 100}end {index}" for index in range(5)]
+    here = f"/flows/{stage.play(measured, texts=texts).id}/steps/measure"
+
+    found = pages.text(f"{here}?text=end+3")
+    assert [f"measure[{one}]" in found for one in range(5)] == [False, False, False, True, False]
+    assert "were searched" not in found
+    for place in ("adapters.records.queries.run_items", "entrypoints.flower.pages.run.items"):
+        monkeypatch.setattr(f"flowq.{place}.MAX_INPUTS", 3)
+    assert "values of the items 0 to 2 were searched" in pages.text(f"{here}?text=end+3")
 
 
 def test_large_values_are_references(stage: Stage, pages: Pages) -> None:
