@@ -226,7 +226,8 @@ def _number(_: Field, text: str) -> Any:
 
 def _decimal(one: Field, text: str) -> Any:
     try:
-        is_number = Decimal(text).is_finite() and "_" not in text
+        # The bounds of a schema are floats.
+        is_number = Decimal(text).is_finite() and isfinite(float(text)) and "_" not in text
     except InvalidOperation:
         is_number = False
     if not is_number:

@@ -184,3 +184,10 @@ def test_single_values_have_one_field() -> None:
         Form({"type": "string", "pattern": "^a$"}).value({"value": "b"})
     # A pattern that Python does not know is left to whoever takes the value.
     assert Form({"type": "string", "pattern": r"\p{L}"}).value({"value": "b"}) == "b"
+
+
+def test_a_decimal_beyond_floats_is_refused() -> None:
+    step = create_model("Step", price=(Decimal, Field(multiple_of=Decimal("0.5"))))
+    form = Form(step.model_json_schema())
+    with pytest.raises(FormInvalid, match="has to be a number"):
+        form.value({"value/price": "1e400"})
