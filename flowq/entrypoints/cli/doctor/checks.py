@@ -19,7 +19,7 @@ from redis.exceptions import NoPermissionError
 from rich.text import Text
 
 from flowq import bootstrap
-from flowq.adapters.dispatch.celery import ADVANCE, SCHEDULE
+from flowq.adapters.dispatch.celery import ADVANCE, SCHEDULE, START
 from flowq.adapters.dispatch.inspect_workers import inspect_workers
 from flowq.adapters.records.connections.probe import probe
 from flowq.adapters.records.migrations import revisions
@@ -227,15 +227,15 @@ def _workers() -> Finding:
     text = f"{len(names)} online: {', '.join(names[:5])}"
     old = _older(inspect_workers(bootstrap.app(), PATIENCE))
     if old:
-        text += f"; an older flowq, which reads no urgent messages: {', '.join(old[:5])}"
+        text += f"; an older flowq, which does not read all messages: {', '.join(old[:5])}"
         return Finding("workers", Level.WARNING, text, "upgrade flowq there: pip install -U flowq")
     return Finding("workers", Level.OK, text)
 
 
 def _older(workers: Sequence[Worker]) -> list[str]:
-    """Return workers whose flowq is older than schedules, and so than priorities."""
+    """Return workers whose flowq is older than schedules and priorities, or than requested runs."""
     flowqs = [one for one in workers if ADVANCE in one.tasks]
-    return sorted(one.name for one in flowqs if SCHEDULE not in one.tasks)
+    return sorted(one.name for one in flowqs if not {SCHEDULE, START} <= set(one.tasks))
 
 
 def _worker_hint() -> str:
