@@ -20,6 +20,8 @@ from flowq.engine.model.rows import Claim
 
 #: Characters of a message; the rest is cut off.
 MAX_MESSAGE: Final = 16_384
+#: Characters of a printed line without an end that wait for what comes after them.
+_OVERLAP: Final = 4_096
 #: Bytes of a bunch, at most an eighth of the limit; a longer line is a bunch of its own.
 BUNCH_BYTES: Final = 256 * 1024
 #: Bytes that a row costs beside its lines: with them, few lines a second are limited too.
@@ -116,13 +118,16 @@ class AttemptLog:
         return message if rest <= 0 else f"{message[:MAX_MESSAGE]}… ({rest:,} more characters)"
 
     def write(self, text: str) -> None:
-        """Take printed text; whole lines are kept, and the rest when it is complete."""
+        """Take printed text; whole lines are kept, and the rest when it is complete or long."""
         lines = (self._partial + text).split("\n")
         self._partial = lines.pop()
         for line in lines:
             self._print(line)
         if len(self._partial) > MAX_MESSAGE:
-            self.end_line()
+            # The end may have the begin of a secret, which is found when the rest is there.
+            text = self._without_secrets(self._partial)
+            self._partial = text[-_OVERLAP:]
+            self._print(text[:-_OVERLAP])
 
     def end_line(self) -> None:
         """Keep printed text that no line break has ended."""

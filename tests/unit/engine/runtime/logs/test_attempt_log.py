@@ -189,5 +189,16 @@ def test_printed_text_without_an_end_does_not_grow() -> None:
     for _ in range(5):
         log.write("x" * (MAX_MESSAGE // 2))
 
-    assert len(taken.lines) == 1
+    assert len(taken.lines) == 2
     assert len(log._partial) <= MAX_MESSAGE
+
+
+def test_secret_of_two_flushes_is_not_kept() -> None:
+    log, taken = new_log()
+    log.mask = lambda text: text.replace("s3cret", "***")
+    for text in ("x" * (MAX_MESSAGE - 3), "pass=s3c", "ret " + "y" * 9_999):
+        log.write(text)
+    log.end_line()
+    kept = "".join(log.mask(line.message) for line in taken.lines)
+    assert "pass=*** y" in kept
+    assert MAX_MESSAGE - 3 + len("pass=*** ") + 9_999 == len(kept)
