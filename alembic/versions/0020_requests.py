@@ -50,6 +50,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    # Older code does not know these kinds of actions, and would not show any of a run that has one.
+    op.execute("DELETE FROM flow_actions WHERE kind IN ('start', 'rerun')")
     op.drop_index("ix_flow_requests_wake_at", "flow_requests")
     op.drop_table("flow_requests")
     op.drop_table("flow_definitions")

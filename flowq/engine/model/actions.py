@@ -36,12 +36,12 @@ class Actor:
     """Who acts.
 
     Attributes:
-        face: Through which face.
+        face: Through which face; text if a newer flowq has recorded one that this one lacks.
         name: The user of Flower, of the HTTP service or of the operating system, or the name that
             the code gave (`flowq.acting`); None when nobody is logged in.
     """
 
-    face: Face
+    face: Face | str
     name: str | None = None
 
     def __str__(self) -> str:
@@ -64,13 +64,14 @@ class ActionView:
     """A recorded action.
 
     Attributes:
+        kind: What was done; text if a newer flowq has recorded one that this one lacks.
         at: When it was recorded, by the database's clock.
         details: The reason, the new budget, the name of the signal.
         payload: The data of the signal; None of other actions.
     """
 
     id: UUID
-    kind: ActionKind
+    kind: ActionKind | str
     actor: Actor
     at: datetime
     details: Mapping[str, Any]

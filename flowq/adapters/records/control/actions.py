@@ -12,6 +12,9 @@ from flowq.engine.model.actions import ActionKind, ActionView, Actor, Face, NewA
 from flowq.engine.ports.actions import ActionRows
 
 _A, _G = ACTIONS.c, SIGNALS.c
+#: A newer flowq may know others: they are read as text.
+_KINDS: Final = frozenset(ActionKind)
+_FACES: Final = frozenset(Face)
 _INSERT: Final = insert(ACTIONS).values(created_at=DbNow())
 #: The action of a signal has the signal's id, that of a rerun the id of the new run.
 _OF_RUN: Final = (
@@ -45,8 +48,8 @@ class SqlActions(Repository, ActionRows):
 def _view(row: Any) -> ActionView:
     return ActionView(
         id=row.id,
-        kind=ActionKind(row.kind),
-        actor=Actor(Face(row.face), row.actor),
+        kind=ActionKind(row.kind) if row.kind in _KINDS else row.kind,
+        actor=Actor(Face(row.face) if row.face in _FACES else row.face, row.actor),
         at=row.created_at,
         details=row.details if isinstance(row.details, dict) else {},
         payload=row.payload,

@@ -270,3 +270,19 @@ def test_calls_that_have_failed_programs_are_read_from_what_was_said(url: str) -
         name: call for name, (_, call) in expected.items()
     }
     assert sum(call is not None for call in found.values()) == 3
+
+
+def test_kinds_of_actions_that_older_code_lacks_go_with_their_tables(url: str) -> None:
+    run_id = uuids.uuid7()
+    migrate.upgrade(url, "0020")
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        a_run(connection, run_id, status="running")
+        for kind in ("start", "rerun", "pause"):
+            action = {"id": uuids.uuid7(), "flow_run_id": run_id, "kind": kind, "face": "cli"}
+            insert(connection, "flow_actions", {**action, "created_at": MOMENT})
+    engine.dispose()
+
+    migrate.downgrade(url, "0019")
+
+    assert [("pause",)] == [tuple(row) for row in read(url, "SELECT kind FROM flow_actions")]
