@@ -4,24 +4,21 @@ Each change names the version that it was decided from, and increases it. So of 
 decide at once the first one commits, and the others find no row.
 """
 
-from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import (
-    Float,
-    Integer,
     and_,
     bindparam,
     delete,
-    literal,
     select,
     update,
 )
 from typing_extensions import override
 
-from flowq.adapters.records.sql.repository import RUNS, SCHEDULES, SKIPPED, Repository, by_dialect
+from flowq.adapters.records.sql.repository import RUNS, SCHEDULES, SKIPPED, by_dialect
+from flowq.adapters.records.sql.ringing import RingingRows, rings_of
 from flowq.adapters.records.sql.schedule_tables import HAS_WAKE
 from flowq.adapters.records.sql.tables import OPEN_SCHEDULED
 from flowq.adapters.records.sql.types import DbNow
@@ -34,27 +31,11 @@ from flowq.engine.ports.schedules import Schedules
 _C, _T = SCHEDULES.c, SKIPPED.c
 #: Records of skipped ticks that are kept of each schedule.
 _KEPT: Final = 100
-#: Bound of the exponent of a pause, against overflow.
-_MAX_DOUBLINGS: Final = 20
 
 _NAME = bindparam("p_name", type_=_C.name.type)
-_LIMIT = bindparam("p_limit", type_=Integer)
 _THIS = _C.name == _NAME
 _AT_VERSION = and_(_THIS, _C.version == bindparam("p_version"))
 _DUE = and_(HAS_WAKE, _C.wake_at <= DbNow())
-_IS_ANY_DUE = select(literal(1)).select_from(SCHEDULES).where(_DUE).limit(1)
-_TAKE = (
-    select(_C.name, _C.flow_name, _C.rings)
-    .where(_DUE, _C.flow_name.in_(bindparam("p_keys", expanding=True)))
-    .order_by(_C.wake_at)
-    .limit(_LIMIT)
-    .with_for_update(skip_locked=True)
-)
-_RING = (
-    update(SCHEDULES)
-    .where(_C.name.in_(bindparam("p_keys", expanding=True)))
-    .values(rings=_C.rings + 1, wake_at=DbNow(bindparam("p_again", type_=Float)))
-)
 _OPEN_RUNS = select(RUNS.c.id).where(OPEN_SCHEDULED, RUNS.c.schedule_name == _NAME)
 _INSERT: Final = by_dialect(
     SCHEDULES,
@@ -76,8 +57,10 @@ _OLDEST_KEPT = (
 _PRUNE = delete(SKIPPED).where(_T.schedule_name == _NAME, _T.first_at < _OLDEST_KEPT)
 
 
-class SqlSchedules(Repository, Schedules):
+class SqlSchedules(RingingRows, Schedules):
     """Implements `flowq.engine.ports.Schedules`."""
+
+    _rings = rings_of(SCHEDULES, "name", _DUE)
 
     @override
     def now(self) -> datetime:
@@ -97,23 +80,6 @@ class SqlSchedules(Repository, Schedules):
             return None
         runs = self._run(_OPEN_RUNS, {"p_name": name})
         return ScheduleNow(stored(row), row.moment, [RunId(run[0]) for run in runs])
-
-    @override
-    def any_due(self) -> bool:
-        return self._run(_IS_ANY_DUE).first() is not None
-
-    @override
-    def take_due(
-        self, flows: Collection[str], *, again: timedelta, longest: timedelta, limit: int
-    ) -> list[tuple[str, str]]:
-        taken = list(self._run_parts(_TAKE, {"p_limit": limit}, sorted(flows)))
-        by_rings: dict[int, list[str]] = defaultdict(list)
-        for name, _, rings in taken:
-            by_rings[rings].append(name)
-        for rings, names in by_rings.items():
-            pause = min(again * 2 ** min(rings, _MAX_DOUBLINGS), longest)
-            self._run(_RING, {"p_keys": names, "p_again": pause.total_seconds()})
-        return [(name, flow) for name, flow, _ in taken]
 
     @override
     def insert(

@@ -89,17 +89,17 @@ class RequestedRuns(Protocol):
     def flow(self, name: str) -> RecordedFlow | None:
         """A flow as a worker has recorded it."""
 
-    def flows(self, names: Sequence[str]) -> Mapping[str, RecordedFlow]:
-        """Those of the flows that are recorded, by name."""
+    def fresh(self, names: Sequence[str]) -> Mapping[str, RecordedFlow]:
+        """Those of the flows that were recorded within a day, by name."""
 
     def names(self, *, after: str = "", limit: int) -> list[str]:
         """The names of recorded flows in their order, from after one on."""
 
     def record(self, flow: RecordedFlow) -> None:
-        """Record a flow, or replace its record."""
+        """Record a flow, or replace or renew its record."""
 
     def insert(self, run: RequestedRun, check_after: timedelta) -> None:
-        """Record a requested run, and delete the requests of more than a day ago.
+        """Record a requested run.
 
         Args:
             run: What is requested.
@@ -107,7 +107,7 @@ class RequestedRuns(Protocol):
         """
 
     def find(self, run_id: RunId) -> RequestedRun | None:
-        """A request; None if its run has started, or it was withdrawn."""
+        """A request; None if its run has started, it was withdrawn, or it is older than a day."""
 
     def any_due(self) -> bool:
         """Whether the request of a run of any flow is due: one look into an index."""
@@ -126,3 +126,6 @@ class RequestedRuns(Protocol):
 
     def refuse(self, run_id: RunId, problem: str) -> None:
         """Write why a run cannot be started; no worker tries it again."""
+
+    def purge(self) -> None:
+        """Delete requests older than a day, and flows that no worker has renewed for a week."""

@@ -4,12 +4,15 @@ Workers record the JSON schema of the inputs of each flow that they know (`recor
 page can ask for them. The request is a row with the id that the run will have. A worker checks the
 inputs as for any run, and inserts the run in the transaction that deletes the request: of several
 workers one starts it, and a crash before the commit leaves the request as it was. A lost message
-costs a pause of the sweeper. A request that no worker has started within a day is forgotten.
+costs a pause of the sweeper. A request that no worker has started within a day is forgotten, and
+so is a flow that no worker has recorded for a week: it was renamed or removed.
 """
 
 import json
 import logging
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -43,8 +46,19 @@ _MAX_TEXT: Final = 4_000
 #: Where the schemas of models are.
 _REFS: Final = "#/$defs/{model}"
 
-#: The flows that each engine of this process has recorded.
-_recorded: WeakKeyDictionary[Engine, dict[str, RegisteredFlow]] = WeakKeyDictionary()
+#: Seconds after which a process looks again whether its flows are recorded; records last a week.
+_RENEWED_AFTER: Final = 43_200.0
+
+
+@dataclass
+class _Recorded:
+    """The flows that an engine has recorded, since when by the process's clock in seconds."""
+
+    flows: dict[str, RegisteredFlow] = field(default_factory=dict)
+    since: float = field(default_factory=time.monotonic)
+
+
+_recorded: WeakKeyDictionary[Engine, _Recorded] = WeakKeyDictionary()
 
 
 class _Taken(Exception):
@@ -60,7 +74,10 @@ def record_flows(engine: Engine) -> int:
     Returns:
         How many rows were inserted or changed.
     """
-    done = _recorded.setdefault(engine, {})
+    recorded = _recorded.get(engine)
+    if recorded is None or time.monotonic() - recorded.since >= _RENEWED_AFTER:
+        recorded = _recorded[engine] = _Recorded()
+    done = recorded.flows
     flows = {
         name: flow
         for name, flow in list(engine.registry.flows.items())
@@ -68,9 +85,9 @@ def record_flows(engine: Engine) -> int:
     }
     if not flows:
         return 0
-    known = engine.records.autocommit(lambda tx: tx.requested.flows(sorted(flows)))
-    recorded = [_recorded_flow(flow) for flow in flows.values()]
-    changed = [one for one in recorded if one is not None and known.get(one.name) != one]
+    known = engine.records.autocommit(lambda tx: tx.requested.fresh(sorted(flows)))
+    described = [_recorded_flow(flow) for flow in flows.values()]
+    changed = [one for one in described if one is not None and known.get(one.name) != one]
     if changed:
         engine.records.transaction(partial(_record, flows=changed))
     done.update(flows)
@@ -116,6 +133,11 @@ def request_run(
         InvalidInput: an input or an option is not allowed.
         DatabaseUnavailable: it could not be recorded.
     """
+    if is_own(name):
+        raise FlowNotFound(
+            f"{name!r} is a program of flowq that runs documents",
+            hint="start the document by the commands and routes of its kind",
+        )
     recorded_flow(engine, name)
     limit = engine.policies.input_limit_bytes
     Submission.of(_submit_options(options), limit)
@@ -124,7 +146,7 @@ def request_run(
     size_of(data, what, limit)
     known = engine.registry.flows.get(name)
     if known is not None:
-        known.validate(data)
+        _validate(known, data)
     run_id = RunId(engine.new_id())
     actor = new_action(engine, run_id, ActionKind.START).actor
     wanted = RequestedRun(run_id, name, data, options, actor)
@@ -135,6 +157,15 @@ def request_run(
     except BrokerUnavailable as error:
         logger.warning("run %s is left to the sweeper: %s", run_id, error)
     return run_id
+
+
+def _validate(flow: RegisteredFlow, data: Mapping[str, Any]) -> None:
+    try:
+        flow.validate(data)
+    except FlowqError:
+        raise
+    except Exception as error:
+        raise InvalidInput(f"flow {flow.name!r} refuses these inputs: {error!r}") from error
 
 
 def withdraw(engine: Engine, run_id: RunId) -> bool:
@@ -160,7 +191,7 @@ def start_requested(engine: Engine, run_id: RunId) -> bool:
         return False
     extra = {"action": "start", "run_id": str(run_id)}
     flow = engine.registry.flows.get(wanted.flow_name)
-    if flow is None:
+    if flow is None or is_own(flow.name):
         logger.warning(
             "run %s is left to another worker: this one does not know the flow %s",
             run_id,
@@ -177,7 +208,9 @@ def start_requested(engine: Engine, run_id: RunId) -> bool:
     except Exception as error:  # noqa: BLE001 - also what the flow's own function raises
         text = error.message if isinstance(error, FlowqError) else repr(error)
         engine.records.transaction(lambda tx: tx.requested.refuse(run_id, text[:_MAX_TEXT]))
-        logger.warning("run %s cannot be started: %s", run_id, text, extra=extra)
+        # The text may have inputs, which are shown to those who may see contents, and not logged.
+        kind = type(error).__name__
+        logger.warning("run %s cannot be started: %s", run_id, kind, extra=extra)
         return False
     return True
 

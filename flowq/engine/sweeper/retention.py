@@ -3,6 +3,8 @@
 The sweeper requests it once an hour, and a process that runs steps does it, since only that may
 open the object store. One turn does a bounded part and saves where the next one begins.
 
+Requests of runs that nobody has started are deleted too, and records of flows that no worker knows.
+
 A run is deleted with all its child runs and their logs. Its rows are deleted first, then the
 objects that they reference: after a crash in between the remaining objects are unreferenced, and
 are deleted here too, as given values are. An unreferenced object is deleted only when it is older
@@ -51,6 +53,7 @@ def collect(engine: Engine) -> int:
         Unavailable: the database or the object store is unreachable.
     """
     engine.records.autocommit(lambda tx: tx.cached.purge(_KEPT_EXPIRED))
+    engine.records.autocommit(lambda tx: tx.requested.purge())
     runs, more = _delete_expired(engine)
     more |= _delete_old_logs(engine)
     objects, position = _delete_unnamed(engine)

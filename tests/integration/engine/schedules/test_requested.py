@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
+from sqlalchemy import select, update
+from sqlalchemy.orm import InstrumentedAttribute
 
 from flowq import flow, step
 from flowq.adapters.records.database import SqlRecords
@@ -27,6 +29,7 @@ from flowq.engine.schedules.requested import (
     start_requested,
     withdraw,
 )
+from flowq.engine.sweeper.retention import collect
 from flowq.engine.sweeper.schedules import ring_requested
 from flowq.engine.sweeper.sweep import sweep
 from tests.tools.playing import Stage
@@ -60,6 +63,11 @@ class Scale(BaseModel):
 @flow(name="tests.requested.endless")
 def endless(most: float = float("inf"), scale: Scale = Scale()) -> Any:  # noqa: B008
     return double(Order(count=1))
+
+
+@flow(name="tests.requested.picky")
+def picky(code: Annotated[str, AfterValidator({}.__getitem__)]) -> Any:
+    return double(Order(count=len(code)))
 
 
 @pytest.fixture
@@ -122,13 +130,16 @@ def test_a_worker_without_the_flow_leaves_it_to_another(stage: Stage) -> None:
     assert start_requested(stage.engine, run_id)
 
 
-def test_what_the_worker_refuses_is_kept_with_the_reason(stage: Stage) -> None:
+def test_what_the_worker_refuses_is_kept_with_the_reason(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
     run_id = ask(stage, {"order": {"count": 0}})
     stage.dispatcher.run(stage.engine)
     wanted = stage.engine.records.autocommit(lambda tx: tx.requested.find(run_id))
     assert wanted is not None
     assert wanted.problem is not None
     assert "order.count: expected greater than or equal to 1, got 0" in wanted.problem
+    assert "got 0" not in caplog.text  # inputs are not logged
     assert status(stage, run_id) is None
     assert not start_requested(stage.engine, run_id)
 
@@ -151,6 +162,10 @@ def test_requests_are_checked_where_they_are_made(stage: Stage) -> None:
         ask(stage, {"order": {"count": 1}}, priority=10)
     with pytest.raises(InvalidInput, match="greater than or equal to 1"):
         request_run(stage.engine, NAME, {"order": {"count": 0}}, RequestOptions())
+    with pytest.raises(InvalidInput, match="refuses these inputs: KeyError"):
+        request_run(stage.engine, "tests.requested.picky", {"code": "x"}, RequestOptions())
+    with pytest.raises(FlowNotFound, match="runs documents"):
+        ask(stage, {}, "flowq.playbook")
     assert () == stage.dispatcher.due_now
 
     run_id = ask(stage, {"order": {"count": 1}}, delay=timedelta(hours=1))
@@ -210,3 +225,37 @@ def test_what_the_database_refuses_does_not_stop_a_pass(
         connection.exec_driver_sql("UPDATE flow_requests SET wake_at = created_at")
     monkeypatch.setattr("flowq.engine.sweeper.sweep.record_flows", refuse)
     assert 1 == sweep(stage.engine, grace=timedelta(0))
+
+
+def test_old_requests_and_flows_are_forgotten(stage: Stage) -> None:
+    run_id = ask(stage, {"order": {"count": 1}})
+    made_old(stage, FlowRequest.created_at, timedelta(hours=25))
+    assert not start_requested(stage.engine, run_id)  # its message waited over a weekend
+    assert stage.engine.records.autocommit(lambda tx: tx.requested.find(run_id)) is None
+
+    made_old(stage, FlowDefinition.updated_at, timedelta(days=8))
+    renewed = record_flows(replace(stage.engine, registry=only(stage, NAME)))
+    assert 1 == renewed
+    collect(stage.engine)
+    with stage.records.engine.connect() as connection:
+        assert [] == list(connection.execute(select(FlowRequest.id)))
+        assert [(NAME,)] == list(connection.execute(select(FlowDefinition.flow_name)))
+
+
+def only(stage: Stage, name: str) -> Registry:
+    return Registry(flows={name: stage.engine.registry.flows[name]})
+
+
+def made_old(stage: Stage, column: InstrumentedAttribute[datetime], age: timedelta) -> None:
+    values = {column.key: datetime.now(UTC) - age}
+    with stage.records.engine.begin() as connection:
+        connection.execute(update(column.class_).values(values))
+
+
+def test_a_kind_of_action_that_only_newer_code_knows_is_text(stage: Stage) -> None:
+    run_id = ask(stage, {"order": {"count": 1}})
+    stage.dispatcher.run(stage.engine)
+    with stage.records.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE flow_actions SET kind = 'shelve', face = 'phone'")
+    (action,) = stage.engine.records.autocommit(lambda tx: tx.actions.of_run(run_id))
+    assert ("shelve", "ada (phone)") == (action.kind, str(action.actor))
