@@ -141,6 +141,20 @@ class Form:
             found[name] = f"{found[name]}; {said}" if name in found else said
         return found or {"": first}
 
+    def expectations_of(self, message: str) -> dict[str, str]:
+        """Return what the fields that an error of the engine names expect; no value is quoted.
+
+        Args:
+            message: As for `problems_of`.
+        """
+        found: dict[str, str] = {}
+        for line in message.splitlines()[1:]:
+            label, _, why = line.strip().partition(": ")
+            name = self.place_of(tuple(label.split(".")))
+            if name and why.startswith("expected "):
+                found.setdefault(name, why.partition(", got ")[0])
+        return found or {"": "the flow refuses these inputs; FLOWQ_SHOW_CONTENT=1 shows why"}
+
     def told(self, problems: Mapping[str, str]) -> list[str]:
         """Return problems with the labels of their fields."""
         labels = {one.name: one.label for one in self.fields}

@@ -156,7 +156,8 @@ class RequestedPage(_StartForm):
             flow = await self.read(partial(recorded_flow, name=wanted.flow_name))
             form = Form(flow.input_schema)
             typed = form.typed(wanted.inputs) if self.shows_content else form.typed()
-            self.show_form(wanted.flow_name, form, typed, form.problems_of(wanted.problem))
+            told = form.problems_of if self.shows_content else form.expectations_of
+            self.show_form(wanted.flow_name, form, typed, told(wanted.problem))
 
     @authenticated
     async def post(self, text: str) -> None:

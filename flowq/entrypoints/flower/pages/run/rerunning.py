@@ -12,6 +12,7 @@ from typing import Any
 from flowq.client import Run
 from flowq.core.errors import InvalidInput
 from flowq.core.names import is_own
+from flowq.core.text.json_reading import loads
 from flowq.core.text.json_values import unmarked
 from flowq.engine.model.rows import RunView
 from flowq.engine.registry.registry import registry
@@ -55,8 +56,8 @@ def others(text: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
         InvalidInput: it is not a JSON object.
     """
     try:
-        given = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        given = loads(text)
+    except json.JSONDecodeError as error:
         raise InvalidInput(
             f"the inputs are not JSON: {error}", hint="write them as an object: {…}"
         ) from None

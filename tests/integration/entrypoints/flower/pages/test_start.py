@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from enum import StrEnum
 from typing import Any
@@ -14,7 +15,9 @@ import flowq
 from flowq import flow, step
 from flowq.adapters.records.sql.tables import FlowDefinition, FlowRequest
 from flowq.core.states import RunState
-from flowq.engine.schedules.requested import record_flows
+from flowq.engine.model.requested import RequestOptions
+from flowq.engine.registry.registry import Registry
+from flowq.engine.schedules.requested import record_flows, request_run
 from flowq.entrypoints.flower.page import PageHandler
 from tests.tools.flower.pages import Pages, pages_of
 from tests.tools.playing import Stage
@@ -119,6 +122,28 @@ def test_problems_are_beside_their_fields(pages: Pages, stage: Stage) -> None:
     assert "there is no way to nowhere" in page
     assert ">nowhere</textarea>" in page.replace("\n", "")
     assert "no worker has recorded" in pages.get("/flows/start/tests.start.none", status=404)
+
+
+def test_values_of_a_refused_request_are_hidden_with_contents(
+    stage: Stage, pages: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unknowing = replace(stage.engine, registry=Registry())
+    places = [
+        f"/flows/requested/{request_run(unknowing, NAME, inputs, RequestOptions())}"
+        for inputs in ({"to": "x", "speed": "s3cret"}, {"to": "nowhere"})
+    ]
+    stage.dispatcher.run(stage.engine)
+    assert "s3cret" in pages.get(places[0])
+    with pages_of(stage.engine, monkeypatch, show_content=False) as hiding:
+        field, raised = (hiding.get(place) for place in places)
+        assert "<strong>speed</strong> expected 'slow' or 'fast'" in field
+        assert "s3cret" not in field
+        assert "the flow refuses these inputs" in raised
+        assert "nowhere" not in raised
+        assert ">Start</button>" in raised
+        monkeypatch.setattr(PageHandler, "read_only", True)
+        assert ">Start</button>" not in hiding.get(places[0])
+    assert "is not the id of a run" in pages.get(f"/flows/requested/{'-' * 36}", status=404)
 
 
 def test_a_request_can_be_withdrawn(pages: Pages, stage: Stage) -> None:
