@@ -170,7 +170,8 @@ class FlowSpec(_SpecModel):
     traceparent: str | None = None
     charged_to: tuple[str, ...] = ()  #: Of a child run: the meters of its ancestors.
     rerun: RerunSpec | None = None  #: Of a rerun.
-    #: Of a program: a rerun begins with the first failed call, though the program went on after it.
+    #: Of a program that only passes results on: a rerun runs all calls that have failed, and all
+    #: that get other inputs; the others are reused, in whatever order they ended.
     reruns_failures: bool = False
     labels: dict[str, str] = {}  #: Metadata of the outermost run, by which costs are grouped.
 

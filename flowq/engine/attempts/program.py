@@ -342,6 +342,4 @@ def _new_calls(
         new_call(claim, call, first + number, group_of.get(call.key, (call.key,)))
         for number, call in enumerate(calls)
     ]
-    if at.execution.has_diverged:
-        return new, []
-    return reuse_calls(engine, claim.run_id, new)
+    return reuse_calls(engine, claim.run_id, new, has_diverged=at.execution.has_diverged)

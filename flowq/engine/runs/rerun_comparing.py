@@ -126,6 +126,10 @@ def _of_program(
         else "The inputs of the program are others, so it begins anew; calls with the same inputs "
         "are reused until the first that differs."
     )
+    if spec.reruns_failures and found.fork is None:
+        found.notes.append(
+            "Calls after them that have completed are reused if their inputs are the same."
+        )
     return Reusable(
         spec.model_copy(update={"rerun": kept.rerun}),
         NewRerun(found.old.id, copied(found.old, run_id, kept.calls, found.rows)),

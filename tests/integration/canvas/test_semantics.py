@@ -18,7 +18,7 @@ from flowq.core.ids import node_id
 from flowq.core.states import RunState, StepState
 from flowq.engine.runs.reruns import rerun
 from tests.integration.canvas.shop import SEEN, fail, join, play, report, report_id, see
-from tests.tools.playing import Stage
+from tests.tools.playing import Played, Stage
 
 # --- random canvases -----------------------------------------------------------------------------
 
@@ -231,3 +231,21 @@ def test_rerun_takes_no_other_canvas(stage: Stage) -> None:
     view = stage.records.autocommit(lambda tx: tx.runs.view(again))
     assert view is not None
     assert view.status is RunState.COMPLETED
+
+
+def test_rerun_reuses_what_has_completed_beside_a_failed_task(stage: Stage) -> None:
+    """Also if that failed first: later tasks are compared by their inputs."""
+    beside = chain(join.s(1), join.s(2), see.s(3))
+    canvas = durable(group(chain(fail.s(), see.s()), beside))
+    played = stage.play(canvas.flow)
+    assert (played.status, SEEN) == (RunState.FAILED, [[[[1], 2], 3]])
+
+    again = Played(stage, rerun(stage.engine, played.id), played.flow)
+    stage.dispatcher.run(stage.engine)
+
+    assert again.status is RunState.FAILED
+    assert len(SEEN) == 1
+    attempts = {one.key: one.attempts for one in again.view.steps if "shop." in one.key}
+    assert [key for key, count in attempts.items() if count] == [
+        key for key in attempts if ".fail" in key
+    ]
