@@ -28,6 +28,8 @@ MAX_CHILDREN: Final = 50_000
 #: How many runs a grid has, and how many steps.
 GRID_RUNS: Final = 25
 GRID_STEPS: Final = 100
+#: Step runs of each run that are read for a grid.
+MAX_NODES: Final = 2_000
 
 _Value = TypeVar("_Value", int, Decimal)
 
@@ -88,7 +90,10 @@ class GridCell:
 
 @dataclass(frozen=True, slots=True)
 class GridRun:
-    """A run with its steps, by name: the key, or of calls of a program the registered name."""
+    """A run with its steps, by name: the key, or of calls of a program the registered name.
+
+    Its cost, and the number of calls whose cost is unknown, include its child runs.
+    """
 
     id: RunId
     status: RunState
@@ -106,12 +111,16 @@ class FlowGrid:
     Attributes:
         steps: The names of the steps, in their order.
         runs: The runs, the newest last.
-        left: How many steps are left out.
+        left: How many steps are left out, of those that were read.
+        is_cut: Whether a run has more than `MAX_NODES` step runs; the others were not read.
+        lacks_children: Whether there are more child runs than were read: costs are a lower bound.
     """
 
     steps: tuple[str, ...]
     runs: tuple[GridRun, ...]
     left: int = 0
+    is_cut: bool = False
+    lacks_children: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,11 @@
 """The latest runs of a flow, and the figures of their steps, for the page of the flow."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from itertools import groupby
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Text, and_, bindparam, case, cast, func, or_, select
+from sqlalchemy import Text, bindparam, case, cast, func, or_, select, union_all
 from typing_extensions import override
 
 from flowq.adapters.records.sql.reading import shown_spec
@@ -18,6 +17,7 @@ from flowq.engine.queries.flow_page import (
     GRID_RUNS,
     GRID_STEPS,
     MAX_CHILDREN,
+    MAX_NODES,
     MAX_RUNS,
     MAX_RUNS_OF_STEPS,
     MAX_STEPS,
@@ -59,35 +59,56 @@ _WORST_FIRST: Final = (
 )
 
 
-def _grid() -> Any:
-    """Return the query of a grid: a row for each step of each run, and for a run without steps."""
-    latest = (
-        select(*(_R.id, _R.status, _R.created_at, _R.execution_time_ms))
-        .add_columns(_R.total_cost, _R.unpriced_calls)
-        .where(_R.flow_name == bindparam("p_flow", type_=_R.flow_name.type))
-        .order_by(_R.id.desc())
-        .limit(GRID_RUNS)
-        .subquery("latest")
+_LATEST: Final = (
+    select(_R.id, _R.status, _R.created_at, _R.execution_time_ms, *_USED)
+    .where(_R.flow_name == bindparam("p_flow", type_=_R.flow_name.type))
+    .order_by(_R.id.desc())
+    .limit(GRID_RUNS)
+)
+
+
+def _cells(runs: Sequence[UUID]) -> Any:
+    """Return the query of the cells of runs: of the first names, and of the first nodes of each."""
+    columns = (
+        *(_S.flow_run_id, _NAME.label("name"), _S.step_key, _S.step_order),
+        *(_S.status, _S.execution_time_ms),
     )
-    worst = case({state: rank for rank, state in enumerate(_WORST_FIRST)}, value=_S.status)
-    joined = latest.outerjoin(STEPS, and_(_S.flow_run_id == latest.c.id, _S.map_index.is_(None)))
+    nodes = union_all(
+        *(
+            select(
+                select(*columns)
+                .where(_S.flow_run_id == run, _S.map_index.is_(None))
+                .order_by(_S.step_key)
+                .limit(MAX_NODES + 1)
+                .subquery()
+            )
+            for run in runs
+        )
+    ).cte("nodes")
+    of = nodes.c
+    named = (
+        select(of.name, func.min(of.step_order).label("place")).group_by(of.name).subquery("named")
+    )
+    place = func.row_number().over(order_by=(named.c.place, named.c.name))
+    ranked = select(named.c.name, place.label("rank"), func.count().over().label("names"))
+    shown = ranked.subquery("shown")
+    read = select(of.flow_run_id, func.count().label("read")).group_by(of.flow_run_id)
+    counted = read.subquery("counted")
+    worst = case({state: rank for rank, state in enumerate(_WORST_FIRST)}, value=of.status)
     return (
         select(
-            *latest.c,
-            _NAME.label("name"),
+            *(of.flow_run_id, of.name, shown.c.rank, shown.c.names, counted.c.read),
             func.min(worst).label("worst"),
-            func.count(_S.id).label("many"),
-            func.min(_S.step_key).label("key"),
-            func.sum(_S.execution_time_ms).label("ms"),
-            func.min(_S.step_order).label("place"),
+            func.count().label("many"),
+            func.min(of.step_key).label("key"),
+            func.sum(of.execution_time_ms).label("ms"),
         )
-        .select_from(joined)
-        .group_by(*latest.c, _NAME)
-        .order_by(latest.c.id, func.min(_S.step_order), _NAME)
+        .join(shown, shown.c.name == of.name)
+        .join(counted, counted.c.flow_run_id == of.flow_run_id)
+        .where(shown.c.rank <= GRID_STEPS)
+        .group_by(of.flow_run_id, of.name, shown.c.rank, shown.c.names, counted.c.read)
+        .order_by(shown.c.rank)
     )
-
-
-_GRID: Final = _grid()
 
 
 class FlowReads(Repository, Lists):
@@ -115,15 +136,29 @@ class FlowReads(Repository, Lists):
 
     @override
     def grid(self, flow_name: str) -> FlowGrid:
-        rows = self._run(_GRID, {"p_flow": flow_name}).all()
-        places: dict[str, int] = {}
+        latest = self._run(_LATEST, {"p_flow": flow_name}).all()[::-1]
+        if not latest:
+            return FlowGrid((), ())
+        children, lacks_children = self._below([_past_run(row) for row in latest])
+        runs = with_child_runs([_past_run(row) for row in latest], children)
+        rows = self._run(_cells([row.id for row in latest])).all()
+        cells: dict[UUID, dict[str, GridCell]] = {row.id: {} for row in latest}
         for row in rows:
-            if row.name is not None:
-                places[row.name] = min(row.place, places.get(row.name, row.place))
-        names = sorted(places, key=lambda name: (places[name], name))
-        shown = set(names[:GRID_STEPS])
-        runs = tuple(_grid_run(of, shown) for _, of in groupby(rows, key=lambda row: row.id))
-        return FlowGrid(tuple(names[:GRID_STEPS]), runs, left=max(len(names) - GRID_STEPS, 0))
+            cells[row.flow_run_id][row.name] = _cell(row)
+        names = tuple(dict.fromkeys(row.name for row in rows))
+        return FlowGrid(
+            names,
+            tuple(
+                GridRun(
+                    *(run.id, run.status, row.created_at, run.execution_time_ms),
+                    *(run.used.cost, run.used.unpriced, cells[row.id]),
+                )
+                for row, run in zip(latest, runs, strict=True)
+            ),
+            left=rows[0].names - len(names) if rows else 0,
+            is_cut=any(row.read > MAX_NODES for row in rows),
+            lacks_children=lacks_children,
+        )
 
     def _below(self, runs: Sequence[PastRun]) -> tuple[list[ChildUsage], bool]:
         """Return the child runs of runs, with theirs, and whether there are more.
@@ -181,27 +216,12 @@ class FlowReads(Repository, Lists):
         return tuple(_figures(row) for row in self._run(query.order_by(placed.c.name)))
 
 
-def _grid_run(rows: Iterable[Any], shown: set[str]) -> GridRun:
-    of_run = list(rows)
-    first = of_run[0]
-    cells = {
-        row.name: GridCell(
-            status=_WORST_FIRST[row.worst],
-            count=row.many,
-            key=row.key if row.many == 1 else None,
-            ms=None if row.ms is None else int(row.ms),
-        )
-        for row in of_run
-        if row.name in shown
-    }
-    return GridRun(
-        RunId(first.id),
-        RunState(first.status),
-        first.created_at,
-        first.execution_time_ms,
-        first.total_cost,
-        first.unpriced_calls,
-        cells,
+def _cell(row: Any) -> GridCell:
+    return GridCell(
+        status=_WORST_FIRST[row.worst],
+        count=row.many,
+        key=row.key if row.many == 1 else None,
+        ms=None if row.ms is None else int(row.ms),
     )
 
 

@@ -11,6 +11,7 @@ from flowq.engine.engine import Engine
 from flowq.engine.ports import Transaction
 from flowq.engine.queries.flow_page import (
     MAX_CHILDREN,
+    MAX_NODES,
     MAX_RUNS,
     MAX_RUNS_OF_STEPS,
     MAX_STEPS,
@@ -48,6 +49,7 @@ class FlowPage(PageHandler):
             slowest=slowest(history.steps),
             dearest=dearest(history.steps),
             grid=grid,
+            max_nodes=MAX_NODES,
             rows=grid_rows(grid, self.reverse_url),
             duration=trend(grid, "Duration"),
             cost=trend(grid, "Cost"),

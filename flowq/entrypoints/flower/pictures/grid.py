@@ -46,7 +46,7 @@ def trend(grid: FlowGrid, what: str) -> str:
 
     Args:
         grid: The runs.
-        what: `Duration` or `Cost`.
+        what: `Duration` or `Cost`; the cost is that with the child runs.
     """
     values = [_value(run, what) for run in grid.runs]
     most = max((value for value, _ in values), default=0.0)

@@ -57,11 +57,27 @@ def test_a_grid_has_the_steps_of_the_latest_runs(records: SqlRecords) -> None:
     } == grid.runs[-1].cells
 
 
-def test_a_grid_is_bounded(records: SqlRecords) -> None:
+def test_a_grid_is_bounded(records: SqlRecords, monkeypatch: pytest.MonkeyPatch) -> None:
     run = a_run()
     store(records, run, *(a_step(run, f"s{n:03}", n) for n in range(GRID_STEPS + 5)))
     grid = records.autocommit(lambda tx: tx.overview.grid("f"))
     assert (GRID_STEPS, 5, GRID_STEPS) == (len(grid.steps), grid.left, len(grid.runs[0].cells))
+    assert not grid.is_cut
+    monkeypatch.setattr("flowq.adapters.records.queries.flow_page.MAX_NODES", 3)
+    grid = records.autocommit(lambda tx: tx.overview.grid("f"))
+    assert grid.is_cut
+    assert ("s000", "s001", "s002", "s003") == grid.steps
+
+
+def test_costs_of_a_grid_include_child_runs(records: SqlRecords) -> None:
+    run = a_run(total_cost=Decimal(1))
+    step = a_step(run, "a", 1)
+    child = a_run(child_run_id(StepRunId(step.id)), flow_name="c", parent_step_run_id=step.id)
+    child.total_cost, child.unpriced_calls = Decimal(2), 3
+    store(records, run, step, child)
+
+    (shown,) = records.autocommit(lambda tx: tx.overview.grid("f")).runs
+    assert (Decimal(3), 3) == (shown.cost, shown.unpriced)
 
 
 def test_child_runs_are_a_tree_with_failed_ones_first(records: SqlRecords) -> None:
