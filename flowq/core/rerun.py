@@ -2,8 +2,9 @@
 
 A step of the new graph is reused if the old run has completed the same step (key, name, inputs,
 condition, version of its cache) and if all steps before it are reused too: then its inputs are the
-same values. A step that was skipped is reused in the same sense: it would be skipped again. All
-other steps run. From a step on (`fork`), that step and everything after it run.
+same values. A step that was skipped is reused in the same sense, if also the steps before it, and
+whether it accepts that they are skipped, are the same: it would be skipped again. All other steps
+run. From a step on (`fork`), that step and everything after it run.
 
 What is only known while the new run runs, the items of a list that is made again, is compared when
 that list is known.
@@ -80,6 +81,7 @@ def compare(
     forked = None if fork is None else (item_of(fork) or (fork,))[0]
     if forked not in new.by_key:
         forked = fork
+    before = Graph.of(old).dependencies
     decided: dict[str, Why | None] = {}
     for key in TopologicalSorter(graph.dependencies).static_order():
         if key == forked:
@@ -87,7 +89,10 @@ def compare(
         elif any(decided[name] is not None for name in graph.dependencies[key]):
             decided[key] = Why.DEPENDS
         else:
-            decided[key] = _alone(old, new, new.step(key), nodes.get(key))
+            has_same_before = set(graph.dependencies[key]) == set(before.get(key, ()))
+            decided[key] = _alone(
+                old, new, new.step(key), nodes.get(key), has_same_before=has_same_before
+            )
     return decided
 
 
@@ -102,7 +107,9 @@ def after(graph: Graph, key: str) -> set[str]:
     return found
 
 
-def _alone(old: FlowSpec, new: FlowSpec, step: StepSpec, node: OldNode | None) -> Why | None:
+def _alone(
+    old: FlowSpec, new: FlowSpec, step: StepSpec, node: OldNode | None, *, has_same_before: bool
+) -> Why | None:
     """Decide about a step whose dependencies are all reused."""
     known = old.by_key.get(step.key)
     if known is None or node is None:
@@ -110,7 +117,8 @@ def _alone(old: FlowSpec, new: FlowSpec, step: StepSpec, node: OldNode | None) -
     if not same_step(known, step) or _given(old, known) != _given(new, step):
         return Why.CHANGED
     if node.state is StepState.SKIPPED:
-        return None
+        is_same = has_same_before and known.accept_skipped == step.accept_skipped
+        return None if is_same else Why.CHANGED
     if node.state is not StepState.COMPLETED or not node.is_whole:
         return Why.OPEN
     return None if node.is_readable else Why.UNREADABLE

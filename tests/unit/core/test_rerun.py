@@ -89,6 +89,18 @@ def test_skipped_step_stays_skipped_unless_something_before_it_runs() -> None:
     assert decide(CHAIN, CHAIN, states | {"a": FAILED})["b"] is Why.DEPENDS
 
 
+def test_skipped_step_is_decided_again_if_what_may_skip_it_has_changed() -> None:
+    def with_last(**options: Any) -> FlowSpec:
+        return spec(node("a"), node("b"), node("c"), node("d", "a", "b", **options))
+
+    states = DONE | {"b": SKIPPED, "d": SKIPPED}
+    old = with_last(after=("c",))
+    for same in (old, with_last(after=("c", "a"))):
+        assert set(decide(old, same, states).values()) == {None}
+    for other in (with_last(), with_last(after=("c",), accept_skipped=True)):
+        assert decide(old, other, states)["d"] is Why.CHANGED
+
+
 def test_map_with_a_failed_item_and_a_lost_result_run() -> None:
     one = spec(node("m", map=MapSpec(parameter="x", items=[1, 2])))
     graph = Graph.of(one)
