@@ -25,6 +25,7 @@ from flowq.core.text.json_values import unmarked
 from flowq.engine.engine import Engine
 from flowq.engine.model.actions import ActionKind, NewAction
 from flowq.engine.model.reruns import OldRun, OldStep
+from flowq.engine.ports import Transaction
 from flowq.engine.registry.registry import RegisteredFlow
 from flowq.engine.runs.actors import new_action
 from flowq.engine.runs.options import Submission, SubmitOptions
@@ -123,12 +124,13 @@ def rerun(
             given.
 
     Returns:
-        The id of the rerun.
+        The id of the rerun; with an idempotency key, that of the first run that was given it.
 
     Raises:
         RunNotFound: there is no such run.
         InvalidInput: the run has not ended, continues as another one, or has no such step; the
-            inputs do not fit, or cannot be replaced here since the flow is not defined.
+            inputs do not fit, or cannot be replaced here since the flow is not defined; or the flow
+            skips it, since another run of its singleton key is in flight.
         InvalidFlow: the flow, as it is now, cannot be made into a graph.
         DatabaseUnavailable: the rerun could not be recorded.
         StoreUnavailable: it cannot be known which results are still there.
@@ -140,7 +142,22 @@ def rerun(
     if inputs:
         details["inputs"] = sorted(inputs)
     action = new_action(engine, run_id, ActionKind.RERUN, details, id_=start.run.id)
-    return begin(engine, [_with(start, action)], options.get("session"))[0]
+    key = start.run.idempotency_key
+    has_begun = False
+
+    def look(tx: Transaction, inserted: set[RunId]) -> None:
+        nonlocal has_begun
+        keys = [] if key is None else [key]
+        has_begun = bool(inserted or (keys and tx.runs.with_keys(start.run.flow_name, keys)))
+
+    begun = begin(engine, [_with(start, action)], options.get("session"), after=look)[0]
+    if begun != start.run.id and not has_begun:
+        raise InvalidInput(
+            f"run {run_id} is not rerun: its flow {start.run.flow_name!r} is a singleton that "
+            f"skips, and run {begun} has its key",
+            hint=f"wait for the end of that run, or cancel it: flowq runs cancel {begun}",
+        )
+    return begun
 
 
 def preview(

@@ -232,6 +232,22 @@ def test_rerun_is_an_action_of_both_runs_recorded_once(stage: Stage) -> None:
     assert not stage.engine.records.autocommit(lambda tx: tx.actions.of_run(RunId(uuid7())))
 
 
+@flow(singleton="skip")
+def alone(count: int) -> int:
+    return total(numbers(count))
+
+
+def test_rerun_that_its_flow_skips_is_refused_and_names_the_run_in_flight(stage: Stage) -> None:
+    old = stage.play(alone, count=2)
+    given: Any = {"idempotency_key": "again"}
+    again = reruns.rerun(stage.engine, old.id, **given)
+    assert reruns.rerun(stage.engine, old.id, **given) == again != old.id
+    with pytest.raises(InvalidInput, match=f"is not rerun.*run {again} has its key"):
+        reruns.rerun(stage.engine, old.id)
+    stage.dispatcher.run(stage.engine)
+    assert rerun(old).result() == 1
+
+
 # --- child runs -----------------------------------------------------------------------------------
 
 
