@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
-from uuid import uuid4
 
 from tornado.web import HTTPError, authenticated
 
@@ -25,13 +24,12 @@ from flowq.engine.queries.lists import ListedRun, RunFilter
 from flowq.engine.runs.actors import acting
 from flowq.entrypoints.flower.page import PageHandler
 from flowq.entrypoints.flower.pages import filters
+from flowq.entrypoints.flower.pages.run import rerunning
 from flowq.entrypoints.flower.pages.run.request import run_id_of
 
 #: Runs that one form acts on.
 MAX_RUNS: Final = 1_000
 _SHOWN: Final = 20
-#: Characters of the id of a form.
-_MAX_ID: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,7 @@ BULK: Final[Mapping[str, BulkAction]] = {
             "For each of these runs a new run reuses what it has completed, at no cost, and runs "
             "the rest.",
             TERMINAL_RUN_STATES,
-            lambda run, _, form: run.rerun(idempotency_key=f"flower {form} {run.id}").status,
+            lambda run, _, form: run.rerun(idempotency_key=rerunning.key_of(form, run)).status,
             frozenset(RunState),
             usual=frozenset({RunState.FAILED, RunState.CANCELLED}),
             takes_reason=False,
@@ -154,7 +152,7 @@ class BulkPage(PageHandler):
             usual=sorted(usual),
             back=self.reverse_url("flows") + query.address(),
             outcome=None,
-            form=uuid4().hex,
+            form=rerunning.form_id(""),
         )
 
     @authenticated
@@ -173,7 +171,7 @@ class BulkPage(PageHandler):
         by = f"by {self.who} in Flower" if self.who else "in Flower"
         reason = self.get_body_argument("reason", "").strip()
         because = f"{reason} ({by})" if reason else by
-        form = self.get_body_argument("form", "")[:_MAX_ID] or uuid4().hex
+        form = rerunning.form_id(self.get_body_argument("form", ""))
 
         def change(run: Run[Any]) -> RunState:
             return action.do(run, because, form)

@@ -125,7 +125,7 @@ ACTIONS: Final = {
             "rerun",
             "Rerun",
             "A new run reuses what this one has completed, at no cost, and runs the rest.",
-            ("from_step", "inputs"),
+            ("from_step", "inputs", "form"),
             rerunning.rerun,
             lambda page: not _is_open(page),
         ),
@@ -206,6 +206,7 @@ class RunAction(ActionPage):
         typed = {field: self.get_argument(field, "", escape=False) for field in action.fields}
         if "inputs" in typed:
             typed["inputs"] = rerunning.shown_inputs(page.run) if self._takes_inputs(page) else ""
+            typed["form"] = rerunning.form_id("")
         self._ask(page, action, typed)
 
     @authenticated
@@ -216,6 +217,8 @@ class RunAction(ActionPage):
         typed = {field: self.get_body_argument(field, "") for field in action.fields}
         if not self.shows_content and "inputs" in typed:
             typed["inputs"] = ""
+        if "form" in typed:
+            typed["form"] = rerunning.form_id(typed["form"])
         given = {**typed, "reason": self._because(typed["reason"])} if "reason" in typed else typed
         try:
             if name == "rerun" and self.get_body_argument("preview", ""):

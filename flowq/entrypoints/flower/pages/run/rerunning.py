@@ -2,12 +2,15 @@
 
 The inputs are those of the run, as JSON, where contents may be shown and this Flower knows the
 flow. What is typed is compared with them, so that inputs that nobody has changed stay as they were
-recorded. The preview compares all steps of two runs; it is made when somebody asks for it.
+recorded. The preview compares all steps of two runs; it is made when somebody asks for it. A form
+that is sent twice starts one rerun: its id and what is typed are parts of the idempotency key.
 """
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from hashlib import sha256
+from typing import Any, Final
+from uuid import uuid4
 
 from flowq.client import Run
 from flowq.core.errors import InvalidInput
@@ -20,6 +23,8 @@ from flowq.engine.runs.options import same_json
 from flowq.engine.runs.reruns import RerunPreview
 
 Form = Mapping[str, str]
+#: Characters of the id of a form.
+_MAX_ID: Final = 40
 
 
 def takes_inputs(run: RunView) -> bool:
@@ -35,7 +40,19 @@ def shown_inputs(run: RunView) -> str:
 
 def rerun(run: Run[Any], form: Form) -> Run[Any]:
     """Rerun a run as a form says; raises what `Run.rerun` raises."""
-    return run.rerun(**_arguments(run, form))
+    typed = json.dumps([form["from_step"], form["inputs"]]).encode()
+    key = key_of(f"{form['form']} {sha256(typed).hexdigest()[:16]}", run)
+    return run.rerun(**_arguments(run, form), idempotency_key=key)
+
+
+def form_id(given: str) -> str:
+    """Return the id of a form that was sent, or a new one."""
+    return given[:_MAX_ID] or uuid4().hex
+
+
+def key_of(form: str, run: Run[Any]) -> str:
+    """Return the idempotency key of the rerun of a run that a form of this id starts."""
+    return f"flower {form} {run.id}"
 
 
 def preview(run: Run[Any], form: Form) -> RerunPreview:

@@ -84,6 +84,7 @@ def test_form_previews_on_request_and_replaces_inputs(
         "factor": 1,
     }
     assert not previews
+    assert re.search(r'name="form" value="\w{32}"', form)
     typed = {"from_step": "", "inputs": '{"factor": 10}'}
     shown = pages.post(address, {**typed, "preview": "1"}, status=200)
     assert "<b>1</b> steps are reused" in shown
@@ -98,6 +99,9 @@ def test_form_previews_on_request_and_replaces_inputs(
 
     [new] = [pages.post(address, typed)[-36:]]
     assert reruns(stage, old) == [RunId(view(stage, new).id)]
+    assert len({pages.post(address, {**typed, "form": "f1"}) for _ in range(2)}) == 1
+    pages.post(address, {**typed, "form": "f1", "from_step": "total"})  # changed after "back"
+    assert len(reruns(stage, old)) == 3
     again = view(stage, new)
     assert (again.status, again.outputs, again.inputs["factor"]) == ("completed", 60, 10)
     assert "This is the rerun." in pages.text(f"/flows/{new}")
