@@ -22,7 +22,7 @@ class ChildRun:
         index: Of a map: the index of the item that waits for it.
         done: How many of its steps have ended, as its row says.
         total: How many it has, as far as known.
-        steps: Its own child runs.
+        below: Its own child runs.
     """
 
     id: RunId
@@ -36,7 +36,7 @@ class ChildRun:
     tokens: int
     cost: Decimal
     unpriced: int
-    steps: tuple["ChildrenOfStep", ...] = ()
+    below: "ChildrenOfRun | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +54,28 @@ class ChildrenOfStep:
     count: int
     failed: int
     runs: tuple[ChildRun, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChildrenOfRun:
+    """The child runs of a run, without theirs.
+
+    Attributes:
+        count: How many there are,
+        failed: and how many of them failed.
+        steps: Some of the steps that have started them: those with failed ones come before others.
+    """
+
+    count: int = 0
+    failed: int = 0
+    steps: tuple[ChildrenOfStep, ...] = ()
+
+    @property
+    def left(self) -> int:
+        """How many child runs are those of steps that are left out."""
+        return self.count - sum(step.count for step in self.steps)
+
+    @property
+    def left_failed(self) -> int:
+        """How many of those failed."""
+        return self.failed - sum(step.failed for step in self.steps)

@@ -15,7 +15,7 @@ from flowq.core.usage import Usage
 from flowq.engine.model.documents import DocumentKind
 from flowq.engine.model.rows import StepProgress, StepView
 from flowq.engine.model.waits import OpenSteps, QueuedSteps, WaitingSteps
-from flowq.engine.queries.children import ChildrenOfStep
+from flowq.engine.queries.children import ChildrenOfRun
 from flowq.engine.queries.flow_page import FlowGrid, FlowHistory
 from flowq.engine.queries.graph import RunPicture
 from flowq.engine.queries.instances import DocumentRun, DocumentUsage
@@ -186,7 +186,7 @@ class RunPages(Protocol):
     def run_page(self, run_id: RunId) -> RunPage | None:
         """The head of a run's page; None when there is no such run."""
 
-    def child_runs(self, run_id: RunId) -> tuple[ChildrenOfStep, ...]:
+    def child_runs(self, run_id: RunId) -> ChildrenOfRun:
         """The child runs of a run, by step, with their own child runs; see `children`."""
 
     def steps(

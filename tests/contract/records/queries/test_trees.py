@@ -11,7 +11,7 @@ from sqlalchemy import event
 from flowq.adapters.records.database import SqlRecords
 from flowq.core.ids import RunId, StepRunId, child_run_id, item_id, node_id
 from flowq.core.states import RunState, StepState
-from flowq.engine.queries.children import MAX_OF_STEP
+from flowq.engine.queries.children import MAX_OF_LEVEL, MAX_OF_STEP, ChildrenOfRun
 from flowq.engine.queries.flow_page import GRID_RUNS, GRID_STEPS, GridCell
 from flowq.engine.queries.lists import RunFilter
 from tests.contract.records.queries.test_run_page import a_run, a_step, after, an_item, store
@@ -99,7 +99,9 @@ def test_child_runs_are_a_tree_with_failed_ones_first(records: SqlRecords) -> No
     its_child = a_run(child_run_id(StepRunId(its.id)), parent_step_run_id=its.id)
     store(records, root, once, *items, child, inner, deep, *of_items, other, its, its_child)
 
-    first, many = records.autocommit(lambda tx: tx.overview.child_runs(RunId(root.id)))
+    tree = records.autocommit(lambda tx: tx.overview.child_runs(RunId(root.id)))
+    first, many = tree.steps
+    assert (31, 1, 0) == (tree.count, tree.failed, tree.left)
     assert ("once", 1, 0) == (first.key, first.count, first.failed)
     (only,) = first.runs
     assert (child.id, "c", None, 2, 5) == (
@@ -109,13 +111,44 @@ def test_child_runs_are_a_tree_with_failed_ones_first(records: SqlRecords) -> No
         only.done,
         only.total,
     )
-    assert ["deep"] == [step.key for step in only.steps]
-    assert [deep.id] == [run.id for run in only.steps[0].runs]
+    assert only.below
+    assert ["deep"] == [step.key for step in only.below.steps]
+    assert [deep.id] == [run.id for run in only.below.steps[0].runs]
     assert ("many", 30, 1) == (many.key, many.count, many.failed)
     assert [20, 25, *range(MAX_OF_STEP - 2)] == [run.index for run in many.runs]
     assert [RunState.FAILED, RunState.RUNNING] == [run.status for run in many.runs[:2]]
-    assert () == records.autocommit(lambda tx: tx.overview.child_runs(RunId(deep.id)))
+    assert ChildrenOfRun() == records.autocommit(lambda tx: tx.overview.child_runs(RunId(deep.id)))
     assert item_id(node_id(RunId(root.id), "many"), 20) == items[20].id
+
+
+def test_failed_child_runs_are_shown_first_and_those_left_out_are_counted(
+    records: SqlRecords,
+) -> None:
+    """Each call of a program is a step of its own."""
+    root = a_run()
+    calls = [a_step(root, f"call#{n:03}", n) for n in range(MAX_OF_LEVEL + 20)]
+    children = [
+        a_run(child_run_id(StepRunId(call.id)), parent_step_run_id=call.id, status="completed")
+        for call in calls
+    ]
+    for failed in children[-3:]:
+        failed.status = "failed"
+    inner = [a_step(child, f"i{n:03}", n) for child in children[:2] for n in range(MAX_OF_LEVEL)]
+    below = [
+        a_run(child_run_id(StepRunId(step.id)), parent_step_run_id=step.id, status="failed")
+        for step in inner
+    ]
+    store(records, root, *calls, *children, *inner, *below)
+
+    tree = records.autocommit(lambda tx: tx.overview.child_runs(RunId(root.id)))
+    shown = [step.runs[0] for step in tree.steps]
+    assert [one.id for one in children[-3:]] == [one.id for one in shown[-3:]]
+    assert (MAX_OF_LEVEL + 20, 3) == (tree.count, tree.failed)
+    assert (MAX_OF_LEVEL, 20, 0) == (len(shown), tree.left, tree.left_failed)
+    half = MAX_OF_LEVEL // 2
+    assert [(half, half, half)] * 2 == [
+        (len(one.below.steps), one.below.left, one.below.left_failed) for one in shown if one.below
+    ]
 
 
 def test_a_list_without_child_runs_reads_no_child_run(records: SqlRecords) -> None:

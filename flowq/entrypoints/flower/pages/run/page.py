@@ -17,7 +17,7 @@ from flowq.core.references import references
 from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
 from flowq.engine.advance.finish import output
 from flowq.engine.engine import Engine
-from flowq.engine.queries.children import ChildrenOfStep
+from flowq.engine.queries.children import ChildrenOfRun
 from flowq.engine.queries.lists import RootCause
 from flowq.engine.queries.run_page import RunPage
 from flowq.entrypoints import formatting
@@ -168,7 +168,7 @@ def _items(
 def _head(engine: Engine, page: RunPage) -> TemplateContext:
     """Read what is above the tabs: what the run waits for, its child runs, its cause in one."""
     run_id, has_children = page.run.id, page.child_count > 0
-    tree: tuple[ChildrenOfStep, ...] = ()
+    tree: ChildrenOfRun | None = None
     cause: RootCause | None = None
     if has_children:
         tree = engine.records.autocommit(lambda tx: tx.overview.child_runs(run_id))
