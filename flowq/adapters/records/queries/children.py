@@ -1,18 +1,20 @@
 """The tree of child runs of a run: one query a level, however many child runs there are.
 
-The ids of child runs have the time of their parent's, so a level is a range of the primary key; of
-each step its runs are counted, and the first few are returned.
+The ids of child runs have the time of their parent's, so a level is ranges of the primary key; of a
+child run that continues as new, the last run is the child run. Of each step its runs are counted,
+and the first few are returned.
 """
 
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import case, func, select
+from sqlalchemy import case, func, select, union
 from typing_extensions import override
 
+from flowq.adapters.records.runs.continued import chains, last_of, near
 from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository
-from flowq.core.ids import RunId, ids_of_same_moment
+from flowq.core.ids import RunId
 from flowq.core.states import OPEN_RUN_STATES, RunState
 from flowq.engine.queries.children import (
     MAX_LEVELS,
@@ -60,6 +62,7 @@ class ChildReads(Repository, RunPages):
         turn = func.row_number().over(
             partition_by=_S.flow_run_id, order_by=(_RANK, _S.step_order, _S.step_key, _S.map_index)
         )
+        near_ids = union(select(_R.id).where(near(parents)), last_of(chains({root, *parents})))
         ranked = (
             select(
                 *(_R.id, _R.flow_name, _R.status, _R.started_at, _R.completed_at),
@@ -73,7 +76,7 @@ class ChildReads(Repository, RunPages):
                 _FAILED.over(partition_by=_S.flow_run_id).label("failed_of_run"),
             )
             .select_from(RUNS.join(STEPS, _S.id == _R.parent_step_run_id))
-            .where(_R.id.between(*ids_of_same_moment(root)), _S.flow_run_id.in_(parents))
+            .where(_R.id.in_(near_ids), _S.flow_run_id.in_(parents))
             .subquery("ranked")
         )
         of = ranked.c

@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Text, bindparam, case, cast, func, or_, select, union_all
+from sqlalchemy import Text, bindparam, case, cast, func, select, union_all
 from typing_extensions import override
 
+from flowq.adapters.records.runs.continued import chains, near
 from flowq.adapters.records.sql.reading import shown_spec
 from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository
-from flowq.core.ids import RunId, earliest_id, ids_of_same_moment
+from flowq.core.ids import RunId, earliest_id
 from flowq.core.states import RunState, StepState
 from flowq.core.usage import Usage
 from flowq.engine.queries.flow_page import (
@@ -163,19 +165,40 @@ class FlowReads(Repository, Lists):
     def _below(self, runs: Sequence[PastRun]) -> tuple[list[ChildUsage], bool]:
         """Return the child runs of runs, with theirs, and whether there are more.
 
-        Ids of child runs have the time of their parent's, so they are found by the primary key.
+        All runs of a child run that continues as new count, and the child runs of each.
         """
-        near = list(dict.fromkeys(ids_of_same_moment(run.id) for run in runs))
-        found: list[ChildUsage] = []
-        for place in range(0, len(near), _RUNS_AT_ONCE):
-            spans = near[place : place + _RUNS_AT_ONCE]
-            query = _CHILDREN.where(or_(*(_R.id.between(*span) for span in spans)))
+        found: dict[RunId, ChildUsage] = {}
+        parents: list[RunId] = [run.id for run in runs]
+        while parents:
+            some, parents = parents[:_RUNS_AT_ONCE], parents[_RUNS_AT_ONCE:]
             left = MAX_CHILDREN - len(found)
-            rows = self._run(query.order_by(_R.id).limit(left + 1)).all()
-            found += [ChildUsage(RunId(row[0]), RunId(row[1]), _used(row)) for row in rows[:left]]
-            if len(rows) > left:
-                return found, True
-        return found, False
+            rows = self._run(_CHILDREN.where(near(some)).order_by(_R.id).limit(left + 1)).all()
+            continued = self._continued(some, left + 1)
+            new = [ChildUsage(RunId(row[0]), RunId(row[1]), _used(row)) for row in rows]
+            parents += [one.id for one in continued if one.id not in found]
+            found.update((one.id, one) for one in [*new, *continued])
+            if len(found) > MAX_CHILDREN or max(len(rows), len(continued)) > left:
+                return list(found.values())[:MAX_CHILDREN], True
+        return list(found.values()), False
+
+    def _continued(self, parents: Sequence[RunId], limit: int) -> list[ChildUsage]:
+        """Return the runs of chains that began as child runs near some runs."""
+        chain = chains(parents)
+        query = (
+            select(chain.c.first, _R.id, _S.flow_run_id, *_USED)
+            .join(chain, chain.c.id == _R.id)
+            .outerjoin(STEPS, _S.id == _R.parent_step_run_id)
+            .order_by(chain.c.first, _R.id)
+            .limit(limit)
+        )
+        found: list[ChildUsage] = []
+        for _, rows in groupby(self._run(query), key=lambda row: row.first):
+            of_chain = list(rows)
+            # The last one has it.
+            parent = next((row.flow_run_id for row in of_chain if row.flow_run_id), None)
+            if parent is not None:
+                found += [ChildUsage(RunId(row.id), RunId(parent), _used(row)) for row in of_chain]
+        return found
 
     def _steps(self, runs: Sequence[UUID]) -> tuple[StepFigures, ...]:
         """Sum the step runs of runs, by step; a map's items count, not the map itself."""

@@ -80,6 +80,33 @@ def test_costs_of_a_grid_include_child_runs(records: SqlRecords) -> None:
     assert (Decimal(3), 3) == (shown.cost, shown.unpriced)
 
 
+def test_child_runs_that_continue_are_counted_and_the_last_one_is_shown(
+    records: SqlRecords,
+) -> None:
+    root, last = a_run(), a_run(UUID(int=3 << 80), flow_name="c", total_cost=Decimal(4))
+    step, other = a_step(root, "a", 1), a_run(UUID(int=root.id.int ^ 1), continued_as=UUID(int=9))
+    middle = a_run(UUID(int=2 << 80), flow_name="c", total_cost=Decimal(2), continued_as=last.id)
+    first = a_run(child_run_id(StepRunId(step.id)), flow_name="c", continued_as=middle.id)
+    first.total_cost, last.parent_step_run_id = Decimal(1), step.id
+    inner = a_step(middle, "i", 1), a_step(last, "i", 1)
+    below = [
+        a_run(child_run_id(StepRunId(one.id)), flow_name="d", parent_step_run_id=one.id)
+        for one in inner
+    ]
+    for each in below:
+        each.total_cost = Decimal(10)
+    other.flow_name = "other"
+    store(records, root, step, first, middle, last, other, *inner, *below)
+
+    (shown,) = records.autocommit(lambda tx: tx.overview.grid("f")).runs
+    tree = records.autocommit(lambda tx: tx.overview.child_runs(RunId(root.id)))
+    assert Decimal(27) == shown.cost
+    (child,) = tree.steps[0].runs
+    assert (1, last.id) == (tree.count, child.id)
+    assert child.below
+    assert [below[1].id] == [run.id for run in child.below.steps[0].runs]
+
+
 def test_child_runs_are_a_tree_with_failed_ones_first(records: SqlRecords) -> None:
     root = a_run()
     once = a_step(root, "once", 0)
