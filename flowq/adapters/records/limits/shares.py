@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Float, Integer, and_, bindparam, func, select, tuple_, update
 from typing_extensions import override
 
+from flowq.adapters.records.control.pause import IS_PAUSED, unless_paused
 from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.repository import STEPS, Repository
 from flowq.adapters.records.sql.tables import SHARED
@@ -55,18 +56,25 @@ _HAS_ROOM: Final = Prepared(
     .where(_OF_LINE, IN_LINE, _COUNT.scalar_subquery() < bindparam("p_most", type_=Integer))
     .limit(1)
 )
-_NEXT: Final = Prepared(
+_IN_ORDER: Final = (
     select(_C.id, _C.flow_run_id, _C.step_key, _C.map_index)
     .where(_OF_LINE, IN_LINE)
     .order_by(*_PLACES)
     .limit(bindparam("p_room", type_=Integer))
-    .with_for_update(skip_locked=True)
+    .with_for_update(skip_locked=True, of=STEPS)
 )
+_NEXT: Final = Prepared(_IN_ORDER)
+_PAUSED: Final = Prepared(_IN_ORDER.where(IS_PAUSED))
+#: Of locked rows: a resume that this statement does not see yet waits for them, and unparks them.
+_TAKEN: Final = update(STEPS).where(_C.id.in_(bindparam("p_keys", expanding=True)))
 _SEND: Final = Prepared(
-    update(STEPS)
-    .where(_C.id.in_(bindparam("p_keys", expanding=True)))
-    .values(wake_at=DbNow(bindparam("p_resend", type_=Float)), resends=0)
+    _TAKEN.values(
+        wake_at=unless_paused(DbNow(bindparam("p_resend", type_=Float))), resends=0
+    ).returning(_C.id, is_sent())
 )
+_PARK: Final = Prepared(_TAKEN.values(wake_at=unless_paused(_C.wake_at)))
+#: Rows that are parked at once.
+_PARK_AT_ONCE: Final = 1_000
 _NEXT_LINE: Final = Prepared(
     select(_C.share, _C.step_name)
     .where(
@@ -95,11 +103,30 @@ class SqlShares(Repository, Shares):
         room = to_send(window, sent)
         if not room:
             return []
-        rows = self._run(_NEXT, {**_of(line), "p_room": room}).all()
-        if rows:
-            given = {"p_keys": [row[0] for row in rows], "p_resend": resend_after.total_seconds()}
-            self._run(_SEND, given)
-        return [StepRef(RunId(row[1]), row[2], row[3]) for row in rows]
+        places: list[StepRef] = []
+        while len(places) < room:
+            taken = self._next(line, room - len(places), resend_after)
+            if not taken:
+                break
+            places += [place for place in taken if place is not None]
+            if None in taken:
+                self._park(line)
+        return places
+
+    def _next(self, line: Line, most: int, resend_after: timedelta) -> list[StepRef | None]:
+        """Take the next steps out of a line; None for one that is parked instead."""
+        rows = self._run(_NEXT, {**_of(line), "p_room": most}).all()
+        if not rows:
+            return []
+        given = {"p_keys": [row[0] for row in rows], "p_resend": resend_after.total_seconds()}
+        sent = {row[0] for row in self._run(_SEND, given).all() if row[1]}
+        return [StepRef(RunId(row[1]), row[2], row[3]) if row[0] in sent else None for row in rows]
+
+    def _park(self, line: Line) -> None:
+        """Park all steps of paused runs that are in a line, as a pause does."""
+        given = {**_of(line), "p_room": _PARK_AT_ONCE}
+        while rows := self._run(_PAUSED, given).all():
+            self._run(_PARK, {"p_keys": [row[0] for row in rows]})
 
     @override
     def next_line(self, after: Line) -> Line | None:

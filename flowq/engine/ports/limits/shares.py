@@ -22,7 +22,8 @@ class Shares(Protocol):
     def take(self, line: Line, window: int, resend_after: timedelta) -> list[StepRef]:
         """Take the next steps out of a line, if half of its window is free; they are to be sent.
 
-        To be run in a transaction: the line is locked until its end.
+        Steps of paused runs are parked, and those behind them taken. To be run in a transaction:
+        the line is locked until its end.
 
         Args:
             window: How many steps of the line may be sent and unclaimed.

@@ -1,6 +1,6 @@
 """Fair shares: whose steps are sent, in what order, and what becomes of a line after a crash."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
@@ -33,6 +33,8 @@ WINDOW: Final = 4
 NOW: Final = timedelta(0)
 #: What the steps have done, in order.
 done: list[Any] = []
+#: What is done while a list of items is made.
+meanwhile: list[Callable[[], object]] = []
 
 
 @step
@@ -68,6 +70,18 @@ def single(tenant: str, number: int) -> Any:
 def wide(count: int) -> list[Any]:
     first = note("first")
     return [note.options(after=first)(index) for index in range(count)]
+
+
+@step
+def list_items(tenant: str) -> list[str]:
+    while meanwhile:
+        meanwhile.pop()()
+    return [f"{tenant}{index}" for index in range(20)]
+
+
+@flow(fair_by="tenant")
+def expanded(tenant: str) -> list[Any]:
+    return note.map(list_items(tenant))
 
 
 @flow(fair_by="tenant")
@@ -194,6 +208,20 @@ def test_resumed_steps_are_in_line_again(stage: Stage) -> None:
     assert resume(stage.engine, run) is RunState.RUNNING
     play(stage, [run])
     assert sorted(done) == sorted(f"a{index}" for index in range(20))
+
+
+def test_map_that_is_expanded_while_its_run_is_paused_does_not_stall_its_line(
+    stage: Stage,
+) -> None:
+    paused = submit(stage, expanded, tenant="a")
+    meanwhile.append(lambda: pause(stage.engine, paused))
+    stage.dispatcher.run(stage.engine)
+    other = submit(stage, mapped, tenant="a", count=9)
+    play(stage, [other])
+    assert len(done) == 9
+    assert resume(stage.engine, paused) is RunState.RUNNING
+    play(stage, [paused])
+    assert len(done) == 29
 
 
 def test_cancelled_steps_leave_their_places_to_others(stage: Stage) -> None:
