@@ -21,8 +21,10 @@ _FIRST: Final = 200 * _YEAR
 _BETWEEN_PRIORITIES: Final = 10 * _YEAR
 #: Queued steps with a later `wake_at` are in a line. A pause parks for a hundred years.
 IN_LINE_FROM: Final = 150 * _YEAR
-#: Those with an earlier one were sent.
+#: Those with an earlier one were sent. A step that waits for a limit is due before it: it keeps its
+#: place in the window, or all of a line would go over into that of the limit.
 SENT_UNTIL: Final = 50 * _YEAR
+WAITS_FOR_LIMIT: Final = 40 * _YEAR
 
 
 def place_in_line(priority: int) -> timedelta:

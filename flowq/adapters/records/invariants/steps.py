@@ -176,7 +176,7 @@ _OVERDUE = steps(
     of=STEPS.join(RUNS),
 )
 
-#: A step is parked for a hundred years, and is later while in a line; no other `wake_at` is so.
+#: Parked steps, those that wait for a limit, and those in a line; no other `wake_at` is so late.
 _PARKED = steps(
     and_(
         R.status == RunState.RUNNING,

@@ -35,7 +35,7 @@ def in_line(row: Any = _C) -> ColumnElement[bool]:
 
 
 def is_sent(row: Any = _C) -> ColumnElement[bool]:
-    """Return whether a queued step was sent; one that a pause or a limit parks was not."""
+    """Return whether a queued step was sent, also if it waits for a limit now."""
     return row.wake_at < _SENT_ENDS  # type: ignore[no-any-return]
 
 

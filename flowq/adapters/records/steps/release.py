@@ -11,13 +11,13 @@ from datetime import timedelta
 from sqlalchemy import Float, bindparam, select, update
 from typing_extensions import override
 
-from flowq.adapters.records.control.pause import PARKED
 from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.repository import HELD, RUNS, STEPS
 from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.records.steps.attempt_log import AttemptLog
 from flowq.adapters.records.steps.attempts import CLAIM_COLUMNS, claim_of_row
 from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId
+from flowq.core.limits.shares import WAITS_FOR_LIMIT
 from flowq.core.states import AttemptEnd, RunState, StepState
 from flowq.engine.model.rows import Claim, StepRef
 from flowq.engine.ports.steps import AttemptRows
@@ -49,7 +49,7 @@ _REQUEUE = (
     .returning(select(RUNS.c.status).where(RUNS.c.id == _C.flow_run_id).scalar_subquery())
 )
 _REQUEUE_FOR = Prepared(_REQUEUE.values(wake_at=DbNow(bindparam("p_delay", type_=Float))))
-_PUT_AWAY = Prepared(_REQUEUE.values(wake_at=PARKED))
+_PUT_AWAY = Prepared(_REQUEUE.values(wake_at=DbNow(WAITS_FOR_LIMIT.total_seconds())))
 
 _ENDED = Prepared(
     select(_C.status).where(

@@ -84,6 +84,19 @@ def expanded(tenant: str) -> list[Any]:
     return note.map(list_items(tenant))
 
 
+@step(concurrency=1)
+def limited(what: str) -> str:
+    done.append(what)
+    for act in meanwhile:
+        act()
+    return what
+
+
+@flow(fair_by="tenant")
+def in_turn(tenant: str, count: int) -> list[Any]:
+    return limited.map([f"{tenant}{index}" for index in range(count)])
+
+
 @flow(fair_by="tenant")
 def failing(tenant: str) -> list[Any]:
     return stumble.map([f"{tenant}{index}" for index in range(9)])
@@ -222,6 +235,22 @@ def test_map_that_is_expanded_while_its_run_is_paused_does_not_stall_its_line(
     assert resume(stage.engine, paused) is RunState.RUNNING
     play(stage, [paused])
     assert len(done) == 29
+
+
+def test_line_does_not_go_over_into_the_line_of_a_limit(stage: Stage) -> None:
+    runs = [submit(stage, in_turn, tenant="a", count=40)]
+
+    def meanwhile_others_are_refused() -> None:
+        meanwhile.clear()
+        stage.dispatcher.run(stage.engine)  # all that is sent, while the one slot is taken
+        runs.append(submit(stage, in_turn, tenant="b", count=3))
+        stage.dispatcher.run(stage.engine)
+        assert sent(stage) <= WINDOW + 1
+
+    meanwhile.append(meanwhile_others_are_refused)
+    stage.dispatcher.run(stage.engine)
+    assert max(done.index(f"b{index}") for index in range(3)) <= 3 + 3 * WINDOW
+    assert len(done) == 43
 
 
 def test_cancelled_steps_leave_their_places_to_others(stage: Stage) -> None:
