@@ -8,14 +8,14 @@ lock, or finds that the row is no longer due.
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import Float, and_, bindparam, case, exists, select, update
+from sqlalchemy import Float, and_, bindparam, select, update
 from typing_extensions import override
 
 from flowq.adapters.records.control.stops import NO_STOP, STOP, stop_parameters
 from flowq.adapters.records.sql.prepared import Prepared
-from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository
+from flowq.adapters.records.sql.repository import PARKED, RUNS, STEPS, Repository
 from flowq.adapters.records.sql.types import DbNow
 from flowq.core.ids import RunId
 from flowq.core.states import RunState, StepState, run_sources
@@ -26,12 +26,6 @@ from flowq.engine.ports.steps import AdvanceRows
 
 _R, _C = RUNS.c, STEPS.c
 _KEYS: Any = bindparam("p_keys", expanding=True)
-
-#: The `wake_at` of a parked step: in a hundred years.
-PARKED: Final = DbNow(36_500 * 86_400.0)
-
-#: Whether the run of a step is paused.
-IS_PAUSED: Final = exists().where(_R.id == _C.flow_run_id, _R.status == RunState.PAUSED)
 
 _PAUSE = (
     update(RUNS)
@@ -67,11 +61,6 @@ _UNPARK = (
     .values(wake_at=DbNow(bindparam("p_resend", type_=Float)), resends=0)
     .returning(_C.flow_run_id, _C.step_key, _C.map_index)
 )
-
-
-def unless_paused(wake_at: Any) -> Any:
-    """Return the `wake_at` of a queued step: it is parked if its run is paused."""
-    return case((IS_PAUSED, PARKED), else_=wake_at)
 
 
 class RunPauses(Repository, RunRows):

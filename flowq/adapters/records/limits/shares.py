@@ -11,9 +11,8 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Float, Integer, and_, bindparam, func, select, tuple_, update
 from typing_extensions import override
 
-from flowq.adapters.records.control.pause import IS_PAUSED, unless_paused
 from flowq.adapters.records.sql.prepared import Prepared
-from flowq.adapters.records.sql.repository import STEPS, Repository
+from flowq.adapters.records.sql.repository import IS_PAUSED, STEPS, Repository, unless_paused
 from flowq.adapters.records.sql.tables import SHARED
 from flowq.adapters.records.sql.types import DbNow
 from flowq.core.ids import RunId

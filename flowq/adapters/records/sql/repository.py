@@ -19,6 +19,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    exists,
     func,
     select,
 )
@@ -27,9 +28,9 @@ from sqlalchemy.orm import Session
 
 from flowq.adapters.records.sql.prepared import Prepared, QueryResult, Row
 from flowq.adapters.records.sql.tables import Base
-from flowq.adapters.records.sql.types import json_text
+from flowq.adapters.records.sql.types import DbNow, json_text
 from flowq.core.spec import StepKind
-from flowq.core.states import StepState
+from flowq.core.states import RunState, StepState
 
 T = TypeVar("T")
 
@@ -60,6 +61,12 @@ HELD: Final = and_(
     STEPS.c.lease_token == bindparam("p_token"),
     STEPS.c.status == StepState.RUNNING,
 )
+#: The `wake_at` of a parked step: in a hundred years.
+PARKED: Final = DbNow(36_500 * 86_400.0)
+#: Whether the run of a step is paused.
+IS_PAUSED: Final = exists().where(
+    RUNS.c.id == STEPS.c.flow_run_id, RUNS.c.status == RunState.PAUSED
+)
 #: Added to the time of the earlier attempts; model calls are added as they end.
 USED: Final = {
     "execution_time_ms": func.coalesce(STEPS.c.execution_time_ms, 0)
@@ -87,6 +94,11 @@ _MAX_KEYS = 5000
 def by_dialect(table: Table, build: Callable[[Any], T]) -> Mapping[str, T]:
     """Return what is built of an INSERT that may say ON CONFLICT, by the dialect's name."""
     return {"postgresql": build(postgresql.insert(table)), "sqlite": build(sqlite.insert(table))}
+
+
+def unless_paused(wake_at: Any) -> Any:
+    """Return the `wake_at` of a queued step: it is parked if its run is paused."""
+    return case((IS_PAUSED, PARKED), else_=wake_at)
 
 
 class Repository:

@@ -27,8 +27,7 @@ from sqlalchemy import (
 )
 from typing_extensions import override
 
-from flowq.adapters.records.control.pause import IS_PAUSED, unless_paused
-from flowq.adapters.records.sql.repository import STEPS
+from flowq.adapters.records.sql.repository import IS_PAUSED, STEPS, unless_paused
 from flowq.adapters.records.sql.tables import (
     EXPANDED,
     LEASED,
