@@ -6,9 +6,12 @@ so their numbers are positions at which a reader can continue.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from pydantic import ValidationError
 
 from flowq.core.events import (
     BatchStarted,
@@ -82,8 +85,9 @@ def history(run: RunView, known: Recorded) -> list[Event]:
     marks = known.marks
     found = [*_batches(run, marks)]
     for fields in known.warnings:
-        warning = from_fields({**fields, "run_id": run.id})
-        found.append((warning.timestamp, warning))
+        with suppress(ValidationError):  # one that cannot be read hides no other event
+            warning = from_fields({**fields, "run_id": run.id})
+            found.append((warning.timestamp, warning))
     for mark in marks:
         found += [(event.timestamp, event) for event in _of_step(run, mark)]
     found.sort(key=lambda timed: timed[0])  # stable: equal times keep their order

@@ -1,5 +1,6 @@
 """The Flows tab answers for a run whose rows cannot be read, and says why."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -49,8 +50,8 @@ def meet(records: SqlRecords, run_id: str) -> None:
 def test_no_page_of_an_unreadable_run_fails(database_url: str, tmp_path: Path) -> None:
     is_sqlite = database_url.startswith("sqlite")
     poisons = [value for how, value in POISONS.items() if is_sqlite or how != "no JSON"]
-    records = SqlRecords(database_url)
     with (
+        closing(SqlRecords(database_url)) as records,
         cluster_on(database_url, tmp_path / "cluster", FLOWQ_SHOW_CONTENT="1") as cluster,
         flower(cluster) as url,
     ):
@@ -83,5 +84,4 @@ def test_no_page_of_an_unreadable_run_fails(database_url: str, tmp_path: Path) -
                 asked = site.form(f"/flows/{run_id}/cancel", {"reason": "spoilt"})
                 if asked.status not in (303, 409):
                     failed.append((table, column, value[:40], "POST cancel", asked.status))
-    records.close()
     assert [] == failed

@@ -184,7 +184,10 @@ def month_of_meters() -> datetime:
 
 
 def _listed(warnings: Any) -> list[Mapping[str, Any]]:
-    return warnings if isinstance(warnings, list) else []  # none, or unreadable
+    """Return the warnings that can be read."""
+    if not isinstance(warnings, list):
+        return []
+    return [warning for warning in warnings if isinstance(warning, dict)]
 
 
 def _key(meter: str, month: datetime) -> str:

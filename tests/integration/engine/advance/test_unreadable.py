@@ -22,6 +22,7 @@ from flowq.adapters.records.sql.tables import Base
 from flowq.core.errors import FlowqError, RunUnreadable, SignalRefused
 from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
 from flowq.engine.engine import Policies
+from flowq.engine.events import rebuild
 from flowq.engine.runs.cancel import cancel
 from flowq.engine.runs.signals import send_signal
 from flowq.engine.sweeper.invariants import check
@@ -214,6 +215,9 @@ def assert_set_aside(stage: Stage, spoilt: Played, how: str) -> None:
         lambda: stage.records.autocommit(lambda tx: tx.overview.latest_specs([view.flow_name])),
         lambda: engine.definitions.shown(spoilt.id),
         lambda: check(stage.records, grace=timedelta(hours=1)),
+        lambda: rebuild.history(
+            view, stage.records.autocommit(lambda tx: rebuild.recorded(tx, spoilt.id))
+        ),
         lambda: json.dumps([view.inputs, view.outputs], default=str),
     ]
     for look in looks:
