@@ -96,7 +96,7 @@ BULK: Final[Mapping[str, BulkAction]] = {
             "For each of these runs a new run reuses what it has completed, at no cost, and runs "
             "the rest.",
             TERMINAL_RUN_STATES,
-            lambda run, _, form: run.rerun(idempotency_key=rerunning.key_of(form, run)).status,
+            lambda run, _, form: rerunning.rerun_as_it_was(run, form).status,
             frozenset(RunState),
             usual=frozenset({RunState.FAILED, RunState.CANCELLED}),
             takes_reason=False,

@@ -5,12 +5,10 @@ These have routes of their own, which check what they are given.
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
 from difflib import get_close_matches
 
-from flowq.core.errors import FlowNotFound, FlowqError, InvalidInput
+from flowq.core.errors import FlowNotFound, FlowqError
 from flowq.core.names import is_own
-from flowq.engine.registry.origins import raised_in
 from flowq.engine.registry.registry import RegisteredFlow, registry
 from flowq.entrypoints.http.runs.models import FlowInfo
 
@@ -45,22 +43,3 @@ def visible_flows() -> Iterator[FlowInfo]:
 def startable() -> dict[str, RegisteredFlow]:
     """Return the flows that clients may start, by name."""
     return {name: flow for name, flow in registry.flows.items() if not is_own(name)}
-
-
-@contextmanager
-def user_errors(flow: RegisteredFlow) -> Iterator[None]:
-    """Convert an exception of the function of a flow to an error of the request.
-
-    Raises:
-        InvalidInput: the function raised; errors from elsewhere pass unchanged.
-    """
-    try:
-        yield
-    except FlowqError:
-        raise
-    except Exception as error:
-        if not raised_in(flow.subject, error):
-            raise
-        raise InvalidInput(
-            f"flow {flow.name!r} refuses these inputs: {type(error).__name__}: {error}"
-        ) from error

@@ -1,6 +1,5 @@
 """The routes that rerun a run, and show before what that would do."""
 
-from contextlib import AbstractContextManager, nullcontext
 from decimal import Decimal
 from typing import Annotated
 from uuid import UUID
@@ -11,10 +10,10 @@ from pydantic import BaseModel, Field, JsonValue
 from flowq.core.rerun import Why
 from flowq.core.states import StepState
 from flowq.engine.registry.registry import registry
+from flowq.engine.registry.user_errors import user_errors
 from flowq.entrypoints.http.bodies import StrictRoute
 from flowq.entrypoints.http.runs import models
 from flowq.entrypoints.http.runs.access import CallerHere, RunHere, refuse_others
-from flowq.entrypoints.http.runs.flows import user_errors
 
 router = APIRouter(prefix="/api", tags=["runs"], route_class=StrictRoute)
 
@@ -57,12 +56,6 @@ class Rerun(BaseModel):
     notes: list[str] = Field(description="What cannot be known before it runs.")
 
 
-def _errors_of(run: RunHere) -> AbstractContextManager[None]:
-    """Convert what the function of the flow raises, where this server knows the flow."""
-    flow = registry.flows.get(run.flow_name)
-    return nullcontext() if flow is None else user_errors(flow)
-
-
 _Body = Annotated[RerunRequest | None, Body()]
 
 
@@ -72,7 +65,7 @@ def rerun(
 ) -> models.RunStatus:
     """Start a new run that reuses what a run has completed, and runs the rest."""
     asked = body or RerunRequest()
-    with _errors_of(run):
+    with user_errors(registry.flows.get(run.flow_name)):
         again = run.rerun(asked.from_step, asked.inputs)
     refuse_others(again.id, caller)
     response.headers["Location"] = f"/api/runs/{again.id}"
@@ -83,7 +76,7 @@ def rerun(
 def preview(run: RunHere, body: _Body = None) -> Rerun:
     """Show what a rerun would reuse and run, and what that cost; starts nothing."""
     asked = body or RerunRequest()
-    with _errors_of(run):
+    with user_errors(registry.flows.get(run.flow_name)):
         found = run.rerun_preview(asked.from_step, asked.inputs)
     return Rerun(
         run_id=found.run_id,

@@ -22,12 +22,13 @@ from flowq.core.ids import RunId
 from flowq.core.states import RunState
 from flowq.engine.events.follow import position
 from flowq.engine.queries.lists import Cursor, RunFilter
+from flowq.engine.registry.user_errors import user_errors
 from flowq.engine.runs.options import SubmitOptions
 from flowq.entrypoints.http.bodies import StrictRoute
 from flowq.entrypoints.http.problems import documented
 from flowq.entrypoints.http.runs import models
 from flowq.entrypoints.http.runs.access import CallerHere, RunHere, refuse_others
-from flowq.entrypoints.http.runs.flows import known_flow, user_errors, visible_flows
+from flowq.entrypoints.http.runs.flows import known_flow, visible_flows
 from flowq.entrypoints.http.sse import RETRY, EventStream, frame, frame_followers
 from flowq.entrypoints.json_output import json_data
 

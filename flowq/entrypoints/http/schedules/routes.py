@@ -19,12 +19,13 @@ from flowq.engine.engine import Engine
 from flowq.engine.model.schedules import StoredSchedule
 from flowq.engine.queries.schedules import ListedSchedule
 from flowq.engine.registry.registry import RegisteredFlow
+from flowq.engine.registry.user_errors import user_errors
 from flowq.engine.runs.preparing import input_limit
 from flowq.engine.schedules import control
 from flowq.entrypoints.http.bodies import StrictRoute
 from flowq.entrypoints.http.problems import Refused, documented
 from flowq.entrypoints.http.runs.access import CallerHere
-from flowq.entrypoints.http.runs.flows import known_flow, user_errors
+from flowq.entrypoints.http.runs.flows import known_flow
 from flowq.entrypoints.http.runs.models import Text
 from flowq.entrypoints.http.schedules import models
 

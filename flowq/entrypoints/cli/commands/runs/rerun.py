@@ -1,7 +1,8 @@
 """`flowq runs rerun`: a run again, or many, with what they have completed."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import click
 
@@ -12,6 +13,10 @@ from flowq.entrypoints.cli.group import FAILED, OK
 
 if TYPE_CHECKING:
     from flowq.client import Run
+    from flowq.core.errors import FlowqError
+    from flowq.engine.runs.reruns import RerunPreview
+
+_T = TypeVar("_T")
 
 #: What a filter chooses without a state.
 _STOPPED: Final = frozenset({RunState.FAILED, RunState.CANCELLED})
@@ -68,36 +73,71 @@ def rerun(
         return FAILED
     if not preview:
         return _rerun(runs, from_step, given, as_json=as_json)
-    found = [run.rerun_preview(from_step, given) for run in runs]
-    if as_json:
-        console.print_json([reruns.preview_json(one) for one in found])
-    else:
-        for one in found:
-            reruns.print_preview(one)
-    return OK
-
-
-def _rerun(runs: Sequence["Run[Any]"], from_step: str | None, given: Any, *, as_json: bool) -> int:
-    from flowq.core.errors import InvalidFlow, InvalidInput, RunNotFound
-    from flowq.entrypoints.cli.display import console
-
-    if len(runs) == 1:  # its error is the error of the command
-        started = [(runs[0], runs[0].rerun(from_step, given))]
-        refused: list[tuple[Run[Any], Exception]] = []
-    else:
-        started, refused = [], []
-        for run in runs:
-            try:
-                started.append((run, run.rerun(from_step, given)))
-            except (InvalidFlow, InvalidInput, RunNotFound) as error:
-                refused.append((run, error))
+    done: _Done[RerunPreview] = _Done()
+    _each(runs, lambda run: run.rerun_preview(from_step, given), done)
     if as_json:
         console.print_json(
-            [{"id": new.id, "rerun_of": old.id} for old, new in started]
-            + [{"id": None, "rerun_of": old.id, "error": str(why)} for old, why in refused]
+            [reruns.preview_json(one) for _, one in done.done]
+            + [{"run_id": old.id, "error": str(why)} for old, why in done.refused]
         )
-    for old, new in started:
-        console.note(f"Run {new.id} reruns {old.id}. ", (f"flowq runs watch {new.id}", "bold"))
-    for old, why in refused:
-        console.note(f"Run {old.id} is not rerun: {why}")
-    return FAILED if refused else OK
+    else:
+        for _, one in done.done:
+            reruns.print_preview(one)
+    return done.tell_refused()
+
+
+@dataclass
+class _Done(Generic[_T]):
+    """What has become of runs: those with a result, and those that were refused."""
+
+    done: "list[tuple[Run[Any], _T]]" = field(default_factory=list)
+    refused: "list[tuple[Run[Any], FlowqError]]" = field(default_factory=list)
+
+    def tell_refused(self) -> int:
+        """Say why runs were refused; returns the exit code."""
+        from flowq.entrypoints.cli.display import console
+
+        for old, why in self.refused:
+            console.note(f"Run {old.id} is not rerun: {why}")
+        return FAILED if self.refused else OK
+
+
+def _each(runs: "Sequence[Run[Any]]", do: "Callable[[Run[Any]], _T]", done: "_Done[_T]") -> None:
+    """Do something with each run; a refusal of one of several does not end it.
+
+    Raises:
+        Unavailable: the runs after it were not tried.
+        FlowqError: the only run was refused.
+    """
+    from flowq.core.errors import FlowqError, Unavailable
+    from flowq.engine.registry.registry import registry
+    from flowq.engine.registry.user_errors import user_errors
+
+    for run in runs:
+        try:
+            with user_errors(registry.flows.get(run.flow_name)):
+                done.done.append((run, do(run)))
+        except Unavailable:
+            raise
+        except FlowqError as error:
+            if len(runs) == 1:  # its error is the error of the command
+                raise
+            done.refused.append((run, error))
+
+
+def _rerun(runs: "Sequence[Run[Any]]", from_step: str | None, given: Any, *, as_json: bool) -> int:
+    from flowq.entrypoints.cli.display import console
+
+    done: _Done[Run[Any]] = _Done()
+    try:
+        _each(runs, lambda run: run.rerun(from_step, given), done)
+    finally:  # what was started is told, whatever has ended it
+        if as_json and (done.done or done.refused):
+            console.print_json(
+                [{"id": new.id, "rerun_of": old.id} for old, new in done.done]
+                + [{"id": None, "rerun_of": old.id, "error": str(why)} for old, why in done.refused]
+            )
+        for old, new in done.done:
+            console.note(f"Run {new.id} reruns {old.id}. ", (f"flowq runs watch {new.id}", "bold"))
+        code = done.tell_refused()
+    return code

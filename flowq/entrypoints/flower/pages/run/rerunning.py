@@ -8,6 +8,7 @@ that is sent twice starts one rerun: its id and what is typed are parts of the i
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from hashlib import sha256
 from typing import Any, Final
 from uuid import uuid4
@@ -19,6 +20,7 @@ from flowq.core.text.json_reading import loads
 from flowq.core.text.json_values import unmarked
 from flowq.engine.model.rows import RunView
 from flowq.engine.registry.registry import registry
+from flowq.engine.registry.user_errors import user_errors
 from flowq.engine.runs.options import same_json
 from flowq.engine.runs.reruns import RerunPreview
 
@@ -39,10 +41,21 @@ def shown_inputs(run: RunView) -> str:
 
 
 def rerun(run: Run[Any], form: Form) -> Run[Any]:
-    """Rerun a run as a form says; raises what `Run.rerun` raises."""
+    """Rerun a run as a form says; raises what `Run.rerun` raises.
+
+    Raises:
+        InvalidInput: also if the function of the flow raised.
+    """
     typed = json.dumps([form["from_step"], form["inputs"]]).encode()
-    key = key_of(f"{form['form']} {sha256(typed).hexdigest()[:16]}", run)
-    return run.rerun(**_arguments(run, form), idempotency_key=key)
+    key = _key_of(f"{form['form']} {sha256(typed).hexdigest()[:16]}", run)
+    with _errors_of(run):
+        return run.rerun(**_arguments(run, form), idempotency_key=key)
+
+
+def rerun_as_it_was(run: Run[Any], form: str) -> Run[Any]:
+    """Rerun a run, with others, by a form of this id; raises what `rerun` raises."""
+    with _errors_of(run):
+        return run.rerun(idempotency_key=_key_of(form, run))
 
 
 def form_id(given: str) -> str:
@@ -50,14 +63,19 @@ def form_id(given: str) -> str:
     return given[:_MAX_ID] or uuid4().hex
 
 
-def key_of(form: str, run: Run[Any]) -> str:
+def _key_of(form: str, run: Run[Any]) -> str:
     """Return the idempotency key of the rerun of a run that a form of this id starts."""
     return f"flower {form} {run.id}"
 
 
 def preview(run: Run[Any], form: Form) -> RerunPreview:
     """Return what `rerun` would do with this form; raises what it raises."""
-    return run.rerun_preview(**_arguments(run, form))
+    with _errors_of(run):
+        return run.rerun_preview(**_arguments(run, form))
+
+
+def _errors_of(run: Run[Any]) -> AbstractContextManager[None]:
+    return user_errors(registry.flows.get(run.flow_name), shows_content=False)
 
 
 def _arguments(run: Run[Any], form: Form) -> dict[str, Any]:

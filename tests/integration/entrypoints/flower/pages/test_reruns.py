@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
@@ -9,7 +10,9 @@ from uuid import UUID
 import pytest
 from click.testing import CliRunner
 
-from flowq import flow, step
+from flowq import bootstrap, flow, step
+from flowq.client import Run
+from flowq.core.errors import DatabaseUnavailable
 from flowq.core.ids import RunId
 from flowq.engine.model.rows import RunView
 from flowq.entrypoints.cli.app import recorded
@@ -19,6 +22,8 @@ from tests.tools.flower.pages import Pages, pages_of
 from tests.tools.playing import Played, Stage
 
 BROKEN: set[int] = set()
+#: Inputs for which the function of the flow raises.
+REFUSED: set[int] = set()
 
 
 @step
@@ -35,6 +40,8 @@ def total(values: list[int], factor: int) -> int:
 
 @flow(name="tests.rerun.doubled")
 def doubled(numbers: list[int], factor: int = 1) -> int:
+    if REFUSED & set(numbers):
+        raise KeyError("secret")
     return total([double(one) for one in numbers], factor)
 
 
@@ -170,3 +177,56 @@ def test_command_names_the_number_asks_and_reruns_what_failed(
         shown = command("show", str(new), "--json")
         assert json.loads(shown.stdout)["rerun_of"] == str(one.id)
     assert reruns(stage, done) == []
+
+
+def test_run_that_its_flow_refuses_ends_neither_the_form_nor_the_command(
+    stage: Stage, pages: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = [failed(stage, [number, 2]) for number in (3, 4, 5)]
+    monkeypatch.setattr(recorded, "engine", lambda: stage.engine)
+    monkeypatch.setattr(sys.modules[__name__], "REFUSED", {4})
+
+    def command(*words: str) -> Any:
+        given = ("runs", "rerun", "--flow", "tests.rerun.doubled", "--json", *words)
+        return CliRunner().invoke(main, given)
+
+    def errors(shown: Any) -> list[str]:
+        assert shown.exit_code == 1, shown.output
+        return [one.get("error", "") for one in json.loads(shown.stdout)]
+
+    says = "flow 'tests.rerun.doubled' refuses these inputs: KeyError"
+    assert errors(command("--preview")) == ["", "", f"{says}: 'secret'"]
+    assert errors(command("--yes")) == ["", "", f"{says}: 'secret'"]
+    assert [len(reruns(stage, one)) for one in old] == [1, 0, 1]
+
+    single = pages.post(f"/flows/{old[1].id}/rerun", {"from_step": "", "inputs": ""}, status=400)
+    address = "/flows/bulk/rerun?all=1&flow=tests.rerun.doubled&state=failed"
+    fields = {"ids": " ".join(str(one.id) for one in old), "form": "f"}
+    many = pages.post(address, fields, status=200)
+    assert "Rerun: 2 runs done" in many
+    for page in (single, many):
+        assert "refuses these inputs: KeyError" in page
+        assert "secret" not in page
+
+
+def test_command_tells_what_it_has_started_when_the_database_goes(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = [failed(stage, [number, 2]) for number in (3, 4)]
+    monkeypatch.setattr(recorded, "engine", lambda: stage.engine)
+    monkeypatch.setattr(bootstrap, "engine", lambda: stage.engine)
+    real = Run.rerun
+
+    def once(run: Run[Any], *given: Any) -> Run[Any]:
+        monkeypatch.setattr(Run, "rerun", gone)
+        return real(run, *given)
+
+    def gone(*_: Any) -> None:
+        raise DatabaseUnavailable("the database is gone")
+
+    monkeypatch.setattr(Run, "rerun", once)
+    shown = CliRunner().invoke(main, ["runs", "rerun", "--flow", "tests.rerun.doubled", "--yes"])
+    [new] = reruns(stage, old[1])
+    assert (shown.exit_code, reruns(stage, old[0])) == (3, [])
+    assert f"Run {new} reruns {old[1].id}." in shown.output
+    assert "the database is gone" in shown.output
