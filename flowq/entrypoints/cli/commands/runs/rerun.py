@@ -132,7 +132,7 @@ def _rerun(runs: "Sequence[Run[Any]]", from_step: str | None, given: Any, *, as_
     try:
         _each(runs, lambda run: run.rerun(from_step, given), done)
     finally:  # what was started is told, whatever has ended it
-        if as_json and (done.done or done.refused):
+        if as_json and (done.done or done.refused or not runs):
             console.print_json(
                 [{"id": new.id, "rerun_of": old.id} for old, new in done.done]
                 + [{"id": None, "rerun_of": old.id, "error": str(why)} for old, why in done.refused]

@@ -177,6 +177,7 @@ def test_command_names_the_number_asks_and_reruns_what_failed(
         shown = command("show", str(new), "--json")
         assert json.loads(shown.stdout)["rerun_of"] == str(one.id)
     assert reruns(stage, done) == []
+    assert json.loads(command("rerun", "--flow", "nobody", "--yes", "--json").stdout) == []
 
 
 def test_run_that_its_flow_refuses_ends_neither_the_form_nor_the_command(
