@@ -52,6 +52,7 @@ class EngineSettings(BaseSettings):
     share_window: int = Field(
         20,
         gt=0,
+        le=1_000,
         description="How many steps of one share and step type are sent and not claimed yet, "
         "at most; the others wait in their line.",
     )
