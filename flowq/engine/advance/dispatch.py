@@ -230,8 +230,12 @@ def resend(engine: Engine, batches: Sequence[Batch]) -> None:
     send(engine, batches, again=True)
 
 
-def alone(engine: Engine, places: Sequence[StepRef]) -> list[Batch]:
-    """Return a separate batch for each step."""
+def alone(engine: Engine, places: Sequence[StepRef], *, in_line: bool = False) -> list[Batch]:
+    """Return a separate batch for each step.
+
+    Args:
+        in_line: Whether those whose run has a share are in the lines of it.
+    """
     batches: list[Batch] = []
     for place in places:
         try:
@@ -244,7 +248,8 @@ def alone(engine: Engine, places: Sequence[StepRef]) -> list[Batch]:
             continue
         one = message(place.run_id, step, place.map_index)
         priority = known.definition.priority
-        batches.append(Batch(_batch_of(place), (one,), in_chord=False, priority=priority))
+        share = known.definition.spec.share if in_line else None
+        batches.append(Batch(_batch_of(place), (one,), False, priority, share=share))
     return batches
 
 

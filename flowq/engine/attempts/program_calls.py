@@ -47,11 +47,17 @@ def _items(spec: CallSpec, node: StepRunId, order: int) -> tuple[NewStep, ...]:
 
 
 def batches_of(engine: Engine, claim: Claim, calls: Sequence[NewCall]) -> list[Batch]:
-    """Return the batches to send for new calls; reused items of a map have none."""
+    """Return the batches to send for new calls; reused items of a map have none.
+
+    Calls that clean up after a cancel are in no line: their time is short.
+    """
     definition = engine.definitions.get(claim.run_id).definition
     members: dict[str, list[NewCall]] = {}
     found: dict[BatchId, tuple[Message, ...]] = {}
+    urgent: set[BatchId] = set()
     for call in calls:
+        if call.shielded:
+            urgent.add(batch_of_items(call.id) if call.items else call.batch)
         if call.items:
             messages = tuple(
                 message(claim.run_id, call.spec, index)
@@ -66,4 +72,7 @@ def batches_of(engine: Engine, claim: Claim, calls: Sequence[NewCall]) -> list[B
         messages = tuple(message(claim.run_id, call.spec, None) for call in group)
         found[group[0].batch] = messages
     share = share_of(definition, sum(map(len, found.values())), follow=True)
-    return [batch_of(engine, definition, *one, share) for one in found.items()]
+    return [
+        batch_of(engine, definition, batch, messages, None if batch in urgent else share)
+        for batch, messages in found.items()
+    ]

@@ -25,7 +25,7 @@ class Inherited:
     Attributes:
         charged_to: Meters of the ancestors, whose budgets it spends.
         labels: Those of the outermost run; None for an outermost run.
-        share: That of the parent.
+        share: That of the parent; of a rerun, that of the run before it.
     """
 
     charged_to: tuple[str, ...] = ()
@@ -37,7 +37,9 @@ class Inherited:
     ) -> FlowSpec:
         """Return the spec of a run with its budgets, labels and share."""
         if self.share is not None:
-            spec = spec.model_copy(update={"queueing": QueueingSpec(share=self.share)})
+            rules = spec.queueing or QueueingSpec()
+            rules = rules.model_copy(update={"share": self.share})
+            spec = spec.model_copy(update={"queueing": rules})
         labels = labels_of(metadata) if self.labels is None else dict(self.labels)
         if budget is None and not self.charged_to and not labels:
             return spec

@@ -17,13 +17,13 @@ these. If it crashes before that, the sweeper sends them.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 from flowq.core.ids import RunId, batch_of_run
+from flowq.core.limits.shares import place_in_line
 from flowq.core.states import RunState, StopKind
 from flowq.engine.advance.after import run_ready
-from flowq.engine.advance.dispatch import alone, by_priority, first_look, resend, send_advance
+from flowq.engine.advance.dispatch import alone, by_priority, resend, send_advance
 from flowq.engine.advance.unreadable import set_aside_if_unreadable
 from flowq.engine.engine import Engine
 from flowq.engine.model.actions import ActionKind
@@ -95,8 +95,8 @@ def resume(engine: Engine, run_id: RunId, *, by_hand: bool = True) -> RunState:
     """
     action = new_action(engine, run_id, ActionKind.RESUME)
     definition = engine.definitions.shown(run_id).definition
-    share = definition.spec.share  # child runs have the same
-    look = first_look(engine, definition, share)
+    place = place_in_line(definition.priority)  # child runs have the same priority
+    resend_after = engine.policies.resend_after
 
     def work(tx: Transaction) -> tuple[list[RunId], Sequence[StepRef]]:
         resumed = level = tx.runs.resume([run_id])
@@ -106,13 +106,13 @@ def resume(engine: Engine, run_id: RunId, *, by_hand: bool = True) -> RunState:
             resumed = [*resumed, *level]
         if resumed and by_hand:
             tx.actions.insert(action)
-        return resumed, tx.steps.unpark(resumed, look) if resumed else ()
+        return resumed, tx.steps.unpark(resumed, resend_after, place) if resumed else ()
 
     resumed, places = engine.records.transaction(work)
     if resumed:
         extra = {"action": "resume", "run_id": str(run_id), "runs": len(resumed)}
         logger.info("run %s is resumed", run_id, extra=extra)
-    resend(engine, [replace(one, share=share) for one in alone(engine, places)])
+    resend(engine, alone(engine, places, in_line=True))
     resumed.reverse()  # the innermost first: their ends are the ends of steps of the others
     _advance_resumed(engine, resumed)
     return found(run_id, engine.records.autocommit(lambda tx: tx.runs.status(run_id)))

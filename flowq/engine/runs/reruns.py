@@ -28,6 +28,7 @@ from flowq.engine.model.reruns import OldRun, OldStep
 from flowq.engine.ports import Transaction
 from flowq.engine.registry.registry import RegisteredFlow
 from flowq.engine.runs.actors import new_action
+from flowq.engine.runs.inherited import Inherited
 from flowq.engine.runs.options import Submission, SubmitOptions
 from flowq.engine.runs.preparing import Start, input_limit, prepare
 from flowq.engine.runs.rerun_comparing import Comparison, comparison, reuse
@@ -220,6 +221,7 @@ def _prepared(
         flow,
         given,
         own,
+        inherited=Inherited(share=old.spec.share),
         stored=not inputs,
         document_id=old.document_id,
         reuse=partial(reuse, found),

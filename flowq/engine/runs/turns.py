@@ -32,7 +32,8 @@ def with_rules(
     """Return the spec of a run with the rules of its flow, as they are for this run.
 
     Args:
-        spec: Has the share of the parent, which a child run has too.
+        spec: Has the share of the parent, which a child run has too; or, of a rerun, the share of
+            the run before it, which it has unless its flow has `fair_by`.
         checked: Its inputs.
         continues: The run as whose continuation it begins.
 
@@ -45,7 +46,7 @@ def with_rules(
     if flow.queueing is None:
         return spec
     queueing = flow.queueing(checked, user_id)
-    if spec.share is not None:
+    if spec.share is not None and (parent is not None or queueing.share is None):
         queueing = queueing.model_copy(update={"share": spec.share})
     if parent is not None:
         queueing = queueing.model_copy(update={"debounce": None})

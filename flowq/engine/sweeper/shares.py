@@ -36,10 +36,15 @@ def send_lines(engine: Engine, grace: timedelta) -> int:
         at = line or _START
         if line is None:
             break
-        sent += send_next(engine, line)
+        if records.autocommit(partial(_has_room, line=line, window=engine.policies.share_window)):
+            sent += send_next(engine, line)
     following = "" if at == _START else json.dumps(at)
     records.autocommit(lambda tx: tx.sweeps.save_cursor(_DUTY, following))
     return sent
+
+
+def _has_room(tx: Transaction, line: Line, window: int) -> bool:
+    return tx.shares.has_room(line, window)
 
 
 def _next_line(tx: Transaction, after: Line) -> Line | None:

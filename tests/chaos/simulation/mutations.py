@@ -180,8 +180,8 @@ def resumed_steps_stay_out_of_sight(patch: Patch) -> None:
     """A resume sends the steps that were queued, but the sweeper does not ask about them again."""
     unpark = FlowStepRunRepo.unpark
 
-    def broken(repo: FlowStepRunRepo, run_ids: Sequence[RunId], resend_after: Any) -> Any:
-        found = unpark(repo, run_ids, resend_after)
+    def broken(repo: FlowStepRunRepo, run_ids: Sequence[RunId], *times: Any) -> Any:
+        found = unpark(repo, run_ids, *times)
         repo.park(run_ids)
         return found
 

@@ -1245,7 +1245,7 @@ def test_parked_step_is_out_of_the_sweepers_sight(records: SqlRecords) -> None:
     assert records.transaction(lambda tx: tx.steps.park([run_id])) == 2
 
     assert records.autocommit(lambda tx: tx.sweeps.unclaimed(limit=10)) == []
-    unparked = records.transaction(lambda tx: tx.steps.unpark([run_id], NOW))
+    unparked = records.transaction(lambda tx: tx.steps.unpark([run_id], NOW, NOW))
     assert {StepRef(run_id, "a", None), StepRef(run_id, "b", None)} == set(unparked)
     found = records.autocommit(lambda tx: tx.sweeps.unclaimed(limit=10))
     assert {one.id for one in found} == {node_id(run_id, "a"), node_id(run_id, "b")}

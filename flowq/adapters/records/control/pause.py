@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Float, and_, bindparam, select, update
+from sqlalchemy import Float, and_, bindparam, case, select, update
 from typing_extensions import override
 
 from flowq.adapters.records.control.stops import NO_STOP, STOP, stop_parameters
@@ -58,7 +58,13 @@ _PARK = update(STEPS).where(_QUEUED).values(wake_at=PARKED).returning(_C.id)
 _UNPARK = (
     update(STEPS)
     .where(_QUEUED)
-    .values(wake_at=DbNow(bindparam("p_resend", type_=Float)), resends=0)
+    .values(
+        wake_at=case(
+            (_C.share.is_(None), DbNow(bindparam("p_resend", type_=Float))),
+            else_=DbNow(bindparam("p_place", type_=Float)),
+        ),
+        resends=0,
+    )
     .returning(_C.flow_run_id, _C.step_key, _C.map_index)
 )
 
@@ -93,6 +99,9 @@ class StepPauses(Repository, AdvanceRows):
         return len(list(self._run_parts(_PARK, {}, run_ids)))
 
     @override
-    def unpark(self, run_ids: Sequence[RunId], resend_after: timedelta) -> list[StepRef]:
-        rows = self._run_parts(_UNPARK, {"p_resend": resend_after.total_seconds()}, run_ids)
+    def unpark(
+        self, run_ids: Sequence[RunId], resend_after: timedelta, place: timedelta
+    ) -> list[StepRef]:
+        given = {"p_resend": resend_after.total_seconds(), "p_place": place.total_seconds()}
+        rows = self._run_parts(_UNPARK, given, run_ids)
         return [StepRef(RunId(row[0]), row[1], row[2]) for row in rows]

@@ -8,6 +8,7 @@ so there are no deadlocks.
 """
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -212,10 +213,11 @@ class ProgramWrites(Repository, ProgramRows):
     def _insert_calls(
         self, run_id: RunId, suspension: Suspension, shield: Any, *, refused: bool
     ) -> None:
-        resend = (suspension.calls_look or suspension.resend_after).total_seconds()
         rows: list[Mapping[str, Any]] = []
         for call in suspension.calls:
             until = shield if call.shielded else None
+            look = None if call.shielded else suspension.calls_look
+            resend = (look or suspension.resend_after).total_seconds()
             rows.append(_call_row(run_id, call, resend, until, refused=refused))
             if not refused:
                 rows += [
@@ -224,7 +226,8 @@ class ProgramWrites(Repository, ProgramRows):
                     if index not in call.reused
                 ]
         if rows and suspension.share is not None:
-            self._run(_NEW_OF_SHARE, [{**row, "p_share": suspension.share} for row in rows])
+            urgent = {call.spec.key for call in suspension.calls if call.shielded}
+            self._run(_NEW_OF_SHARE, [_shared(row, suspension.share, urgent) for row in rows])
         elif len(rows) == 1:
             self._run(_NEW_ONE, rows[0])
         elif rows:
@@ -234,6 +237,10 @@ class ProgramWrites(Repository, ProgramRows):
             reused += [row for call in suspension.calls for row in call.reused.values()]
         if reused:
             SqlReruns(self._within).insert_reused(run_id, reused)
+
+
+def _shared(row: Mapping[str, Any], share: str, urgent: AbstractSet[str]) -> Mapping[str, Any]:
+    return {**row, "p_share": None if row["p_key"] in urgent else share}
 
 
 #: How long a program that is to see its cancel may wait for a worker.

@@ -91,5 +91,12 @@ class AdvanceRows(Protocol):
     def park(self, run_ids: Sequence[RunId]) -> int:
         """Hide the queued steps of paused runs from the sweeper; return how many."""
 
-    def unpark(self, run_ids: Sequence[RunId], resend_after: timedelta) -> list[StepRef]:
-        """Make the queued steps of runs visible to it again; return them, to be sent."""
+    def unpark(
+        self, run_ids: Sequence[RunId], resend_after: timedelta, place: timedelta
+    ) -> list[StepRef]:
+        """Make the queued steps of runs visible to it again; return them, to be sent.
+
+        Args:
+            resend_after: When those are due to be resent that have no share.
+            place: How much later than now the `wake_at` of the others is: their place in line.
+        """

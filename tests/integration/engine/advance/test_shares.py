@@ -1,5 +1,6 @@
 """Fair shares: whose steps are sent, in what order, and what becomes of a line after a crash."""
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from sqlalchemy import event, func, select
 
 from flowq import RetryPolicy, flow, step
 from flowq.adapters.records.database import SqlRecords
-from flowq.adapters.records.limits.shares import is_sent
+from flowq.adapters.records.limits.shares import SqlShares, is_sent
 from flowq.adapters.records.sql.tables import Base
 from flowq.authoring.definitions.flows import AsyncFlow, Flow
 from flowq.core.errors import InvalidFlow, InvalidInput
@@ -21,10 +22,11 @@ from flowq.core.ids import LeaseToken, RunId, StepRunId
 from flowq.core.states import RunState, StepState
 from flowq.engine.engine import Policies
 from flowq.engine.ports import Line, Transaction
-from flowq.engine.runs import submission
+from flowq.engine.runs import reruns, submission
 from flowq.engine.runs.cancel import cancel
 from flowq.engine.runs.pause import pause, resume
 from flowq.engine.sweeper.invariants import check
+from flowq.engine.sweeper.shares import send_lines
 from flowq.engine.waits.explain import summaries_of, why_waits
 from tests.tools.playing import Stage
 
@@ -95,6 +97,20 @@ def limited(what: str) -> str:
 @flow(fair_by="tenant")
 def in_turn(tenant: str, count: int) -> list[Any]:
     return limited.map([f"{tenant}{index}" for index in range(count)])
+
+
+@flow(fair_by="tenant")
+async def cleaned(tenant: str) -> None:
+    try:
+        await note.map(list(range(9)))
+    except asyncio.CancelledError:
+        await asyncio.gather(note("clean"), note("up"))
+        raise
+
+
+@flow
+def shareless(tenant: str) -> list[Any]:
+    return mapped(tenant, 20)
 
 
 @flow(fair_by="tenant")
@@ -221,6 +237,47 @@ def test_resumed_steps_are_in_line_again(stage: Stage) -> None:
     assert resume(stage.engine, run) is RunState.RUNNING
     play(stage, [run])
     assert sorted(done) == sorted(f"a{index}" for index in range(20))
+
+
+def test_child_run_with_a_share_of_its_own_is_in_line_again_when_its_parent_is_resumed(
+    stage: Stage,
+) -> None:
+    run = submit(stage, shareless, tenant="a")
+    stage.dispatcher.run(stage.engine, limit=1)
+    assert pause(stage.engine, run) is RunState.PAUSED
+    stage.dispatcher.clear()
+    assert resume(stage.engine, run) is RunState.RUNNING
+    assert len(stage.dispatcher.waiting) <= WINDOW + 2  # and the advances of both runs
+    play(stage, [run])
+    assert len(done) == 20
+
+
+def test_cleanup_of_a_cancelled_program_does_not_wait_in_line(stage: Stage) -> None:
+    run = submit(stage, cleaned, tenant="a")
+    stage.dispatcher.run(stage.engine, limit=1)
+    submit(stage, mapped, tenant="a", count=40)
+    cancel(stage.engine, run)
+    stage.dispatcher.run(stage.engine)
+    assert {"clean", "up"} <= set(done[: 3 * WINDOW])
+
+
+def test_rerun_of_a_child_run_has_its_share(stage: Stage) -> None:
+    play(stage, [submit(stage, parent, tenant="a")])
+    runs = Base.metadata.tables["flow_runs"].c
+    with stage.records.engine.connect() as connection:
+        query = select(runs.id).where(runs.parent_step_run_id.is_not(None)).limit(1)
+        old = RunId(connection.execute(query).scalar_one())
+    again = reruns.rerun(stage.engine, old)
+    assert stage.engine.definitions.get(again).definition.spec.share == "a"
+    play(stage, [again])
+
+
+def test_sweeper_takes_nothing_from_a_line_whose_window_is_full(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(stage, mapped, tenant="a", count=9)
+    monkeypatch.setattr(SqlShares, "take", None)
+    assert send_lines(stage.engine, NOW) == 0
 
 
 def test_map_that_is_expanded_while_its_run_is_paused_does_not_stall_its_line(
