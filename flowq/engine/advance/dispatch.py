@@ -12,6 +12,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Final
 
 from flowq.core.errors import BrokerUnavailable, RunNotFound, RunUnreadable, Unavailable
 from flowq.core.ids import (
@@ -32,6 +33,9 @@ from flowq.engine.model.rows import Batch, Definition, Message, StepRef
 from flowq.engine.ports import Line
 
 logger = logging.getLogger(__name__)
+
+#: How often a line is looked at whose steps other transactions hold; then it is the sweeper's.
+_LOOKS: Final = 3
 
 
 @contextmanager
@@ -153,13 +157,24 @@ def _send_lines(engine: Engine, batches: Sequence[Batch]) -> None:
 def send_next(engine: Engine, line: Line) -> int:
     """Send the next steps of a line, if half of its window is free; returns how many.
 
+    Who finds the line locked leaves it to the process that has locked it, so that no claim waits
+    for a process that has stopped. That one may have counted before the claim; so if it has sent
+    nothing, it looks again after its commit. If it dies, the sweeper sends.
+
     Raises:
         DatabaseUnavailable: that could not be recorded.
     """
     window, resend_after = engine.policies.share_window, engine.policies.resend_after
-    places = engine.records.transaction(lambda tx: tx.shares.take(line, window, resend_after))
-    send(engine, alone(engine, places), again=True)
-    return len(places)
+    for _ in range(_LOOKS):
+        places = engine.records.transaction(lambda tx: tx.shares.take(line, window, resend_after))
+        if places is None:
+            return 0
+        if places:
+            send(engine, alone(engine, places), again=True)
+            return len(places)
+        if not engine.records.autocommit(lambda tx: tx.shares.has_room(line, window)):
+            return 0
+    return 0
 
 
 def place_is_free(engine: Engine, run_id: RunId, key: str, name: str | None = None) -> None:

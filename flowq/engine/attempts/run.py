@@ -94,7 +94,6 @@ def run_attempt(
         if claim is None:
             return AttemptResult(AttemptEnding.NOT_CLAIMED)
         claim = replace(claim, in_chord=True) if in_chord else claim
-        place_is_free(engine, claim.run_id, claim.key, claim.spec.name if claim.spec else None)
         if engine.tracing is None:
             return _run_claimed(engine, claim)
         return traced(engine, claim, traceparent, partial(_run_claimed, engine, claim))
@@ -111,6 +110,7 @@ def _run_claimed(engine: Engine, claim: Claim) -> AttemptResult:
     attempt = Attempt(partial(cancelled, engine, claim, started))
     try:
         with engine.leases.hold(claim.token, attempt), local_files():
+            place_is_free(engine, claim.run_id, claim.key, claim.spec.name if claim.spec else None)
             return _run(engine, claim, attempt, started)
     except Stopped:
         return AttemptResult(AttemptEnding.RELEASED)

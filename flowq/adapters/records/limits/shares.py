@@ -2,7 +2,7 @@
 
 The index has them in the order of their places, so that a window is counted, and the next steps are
 found, without reading the rest of a line. On PostgreSQL a line is locked while it is counted: two
-processes that count at once would send a window each.
+processes that count at once would send a window each. Nobody waits for this lock.
 """
 
 from datetime import timedelta
@@ -96,8 +96,9 @@ class SqlShares(Repository, Shares):
         return self._run(_HAS_ROOM, given).first() is not None
 
     @override
-    def take(self, line: Line, window: int, resend_after: timedelta) -> list[StepRef]:
-        self._lock("share", *line)
+    def take(self, line: Line, window: int, resend_after: timedelta) -> list[StepRef] | None:
+        if not self._try_lock("share", *line):
+            return None
         sent = self._run(_COUNT_SENT, {**_of(line), "p_most": window}).scalar()
         room = to_send(window, sent)
         if not room:

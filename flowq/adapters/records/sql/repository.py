@@ -87,6 +87,9 @@ FIRST_STARTED = func.coalesce(
 _LOCK = select(
     func.pg_advisory_xact_lock(func.hashtextextended(bindparam("p_name", type_=String), 0))
 )
+_TRY_LOCK = select(
+    func.pg_try_advisory_xact_lock(func.hashtextextended(bindparam("p_name", type_=String), 0))
+)
 #: Keys in one IN list; SQLite takes 32,766 parameters, PostgreSQL's driver 65,535.
 _MAX_KEYS = 5000
 
@@ -139,6 +142,12 @@ class Repository:
         """Lock a name until the end of the transaction; SQLite has one writer at a time."""
         if self._connection.dialect.name == "postgresql":
             self._run(_LOCK, {"p_name": " ".join(("flowq", *names))})
+
+    def _try_lock(self, *names: str) -> bool:
+        """Lock a name as `_lock`, unless another transaction has it; returns whether it is ours."""
+        if self._connection.dialect.name != "postgresql":
+            return True
+        return bool(self._run(_TRY_LOCK, {"p_name": " ".join(("flowq", *names))}).scalar())
 
     def _run_parts(
         self, statement: Prepared | Executable, parameters: Mapping[str, Any], keys: Sequence[Any]

@@ -19,11 +19,11 @@ class Shares(Protocol):
     def has_room(self, line: Line, window: int) -> bool:
         """Return whether steps wait in a line, and half of its window is free. One statement."""
 
-    def take(self, line: Line, window: int, resend_after: timedelta) -> list[StepRef]:
+    def take(self, line: Line, window: int, resend_after: timedelta) -> list[StepRef] | None:
         """Take the next steps out of a line, if half of its window is free; they are to be sent.
 
         Steps of paused runs are parked, and those behind them taken. To be run in a transaction:
-        the line is locked until its end.
+        the line is locked until its end. None if another transaction has locked it.
 
         Args:
             window: How many steps of the line may be sent and unclaimed.

@@ -207,6 +207,7 @@ def test_urgent_runs_of_a_share_are_first_in_its_line(stage: Stage) -> None:
     places = stage.records.transaction(
         lambda tx: tx.shares.take(Line("x", note.type.name), 100, timedelta(seconds=15))
     )
+    assert places is not None
     assert [one.run_id for one in places] == [runs[2]] * 9 + [runs[0]] * 5 + [runs[1]] * 9
 
 
@@ -362,8 +363,25 @@ def test_processes_that_send_at_once_keep_to_the_window_together(stage: Stage) -
                 range(8),
             )
         )
-    found = [place.map_index for places in taken for place in places]
+    found = [place.map_index for places in taken for place in places or ()]
     assert len(found) == len(set(found)) == window - WINDOW
+
+
+def test_nobody_waits_for_the_lock_of_a_line(stage: Stage) -> None:
+    if stage.records.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer, and no locks of names")
+    run = submit(stage, mapped, tenant="a", count=9)
+    line = Line("a", note.type.name)
+
+    def hold(tx: Transaction) -> None:
+        assert tx.shares.take(line, WINDOW, NOW) == []
+        stage.dispatcher.run(stage.engine)  # in other connections
+
+    stage.records.transaction(hold)
+    assert len(done) == WINDOW
+    assert stage.sweep()
+    play(stage, [run])
+    assert len(done) == 9
 
 
 def test_why_it_waits(stage: Stage) -> None:
