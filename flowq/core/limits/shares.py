@@ -36,6 +36,11 @@ def place_in_line(priority: int) -> timedelta:
     return _FIRST + (MAX_PRIORITY - priority) * _BETWEEN_PRIORITIES
 
 
+def place_behind(priority: int) -> timedelta:
+    """Return how much later than now a time is that parts the places of a priority from others."""
+    return place_in_line(priority) + _YEAR
+
+
 def most_unclaimed(window: int) -> int:
     """Return with how many unclaimed steps, at most, the next ones of a line are sent.
 

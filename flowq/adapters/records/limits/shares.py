@@ -12,11 +12,11 @@ from sqlalchemy import ColumnElement, Float, Integer, and_, bindparam, func, sel
 from typing_extensions import override
 
 from flowq.adapters.records.sql.prepared import Prepared
-from flowq.adapters.records.sql.repository import IS_PAUSED, STEPS, Repository, unless_paused
+from flowq.adapters.records.sql.repository import IS_PAUSED, RUNS, STEPS, Repository, unless_paused
 from flowq.adapters.records.sql.tables import SHARED
 from flowq.adapters.records.sql.types import DbNow
 from flowq.core.ids import RunId
-from flowq.core.limits.shares import IN_LINE_FROM, SENT_UNTIL, most_unclaimed, to_send
+from flowq.core.limits.shares import IN_LINE_FROM, SENT_UNTIL, most_unclaimed, place_behind, to_send
 from flowq.engine.model.rows import StepRef
 from flowq.engine.ports.limits.shares import Line, Shares
 
@@ -41,15 +41,30 @@ def is_sent(row: Any = _C) -> ColumnElement[bool]:
 IN_LINE: Final = in_line()
 _PLACES: Final = (_C.wake_at, _C.map_index)
 
+#: In a query of its own: the condition of the partial index names columns that runs have too.
+_PRIORITY: Final = (
+    select(RUNS.c.priority).where(RUNS.c.id == _C.flow_run_id).correlate(STEPS).scalar_subquery()
+)
+#: The priority of the first step of a line.
+_HEAD: Final = (
+    select(_PRIORITY)
+    .select_from(STEPS)
+    .where(_OF_LINE, IN_LINE)
+    .order_by(*_PLACES)
+    .limit(1)
+    .correlate(None)
+    .scalar_subquery()
+)
+#: Less urgent steps that were sent do not keep it waiting.
 _SENT: Final = (
     select(_C.id)
-    .where(_OF_LINE, is_sent())
+    .where(_OF_LINE, is_sent(), _PRIORITY >= _HEAD)
     .limit(bindparam("p_most", type_=Integer))
     .correlate(None)
     .subquery()
 )
 _COUNT: Final = select(func.count()).select_from(_SENT)
-_COUNT_SENT: Final = Prepared(_COUNT)
+_COUNT_SENT: Final = Prepared(_COUNT.add_columns(_HEAD))
 _HAS_ROOM: Final = Prepared(
     select(_C.id)
     .where(_OF_LINE, IN_LINE, _COUNT.scalar_subquery() < bindparam("p_most", type_=Integer))
@@ -62,7 +77,7 @@ _IN_ORDER: Final = (
     .limit(bindparam("p_room", type_=Integer))
     .with_for_update(skip_locked=True, of=STEPS)
 )
-_NEXT: Final = Prepared(_IN_ORDER)
+_NEXT: Final = Prepared(_IN_ORDER.where(_C.wake_at < DbNow(bindparam("p_until", type_=Float))))
 _PAUSED: Final = Prepared(_IN_ORDER.where(IS_PAUSED))
 #: Of locked rows: a resume that this statement does not see yet waits for them, and unparks them.
 _TAKEN: Final = update(STEPS).where(_C.id.in_(bindparam("p_keys", expanding=True)))
@@ -99,23 +114,23 @@ class SqlShares(Repository, Shares):
     def take(self, line: Line, window: int, resend_after: timedelta) -> list[StepRef] | None:
         if not self._try_lock("share", *line):
             return None
-        sent = self._run(_COUNT_SENT, {**_of(line), "p_most": window}).scalar()
-        room = to_send(window, sent)
-        if not room:
-            return []
         places: list[StepRef] = []
-        while len(places) < room:
-            taken = self._next(line, room - len(places), resend_after)
-            if not taken:
-                break
+        while True:
+            ((sent, priority),) = self._run(_COUNT_SENT, {**_of(line), "p_most": window}).all()
+            room = 0 if priority is None else to_send(window, sent)
+            taken = self._next(line, room, priority, resend_after) if room else []
             places += [place for place in taken if place is not None]
             if None in taken:
                 self._park(line)
-        return places
+            elif not taken or len(taken) == room:
+                return places
 
-    def _next(self, line: Line, most: int, resend_after: timedelta) -> list[StepRef | None]:
-        """Take the next steps out of a line; None for one that is parked instead."""
-        rows = self._run(_NEXT, {**_of(line), "p_room": most}).all()
+    def _next(
+        self, line: Line, most: int, priority: int, resend_after: timedelta
+    ) -> list[StepRef | None]:
+        """Take the next steps of a priority out of a line; None for one that is parked instead."""
+        until = place_behind(priority).total_seconds()
+        rows = self._run(_NEXT, {**_of(line), "p_room": most, "p_until": until}).all()
         if not rows:
             return []
         given = {"p_keys": [row[0] for row in rows], "p_resend": resend_after.total_seconds()}

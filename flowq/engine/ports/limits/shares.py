@@ -26,7 +26,8 @@ class Shares(Protocol):
         the line is locked until its end. None if another transaction has locked it.
 
         Args:
-            window: How many steps of the line may be sent and unclaimed.
+            window: How many steps of the line that are at least as urgent as the next one may be
+                sent and unclaimed.
             resend_after: When they are due to be resent.
         """
 
