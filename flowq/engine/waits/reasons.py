@@ -156,7 +156,7 @@ def _why(
 ) -> Waiting | None:
     match step.state:
         case StepState.QUEUED if step.share is not None:
-            return _in_line(step, step.share)
+            return _in_line(step)
         case StepState.QUEUED:
             return _queued(step, queues, rows.now)
         case StepState.RETRYING:
@@ -201,10 +201,9 @@ def _limited(wait: LimitWait) -> Waiting:
     )
 
 
-def _in_line(step: OpenStep, share: str) -> Waiting:
-    text = (
-        f"waits in the line of share {share!r}: enough of its {step.name!r} steps are in the queue"
-    )
+def _in_line(step: OpenStep) -> Waiting:
+    # Without the share, which is an input: pages show this also if they do not show inputs.
+    text = f"waits in the line of its share: enough of its {step.name!r} steps are in the queue"
     return Waiting(Reason.SHARE, text, hint="workers that claim those send the next")
 
 

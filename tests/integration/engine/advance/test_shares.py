@@ -1,6 +1,7 @@
 """Fair shares: whose steps are sent, in what order, and what becomes of a line after a crash."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -204,8 +205,8 @@ def test_urgent_runs_of_a_share_are_first_in_its_line(stage: Stage) -> None:
         submit(stage, mapped, tenant=name, count=9, options={"priority": priority})
         for name, priority in (("x", 0), ("x", 0), ("x", 7))
     ]
-    first = [one.message.run_id for one in stage.dispatcher.waiting if one.message is not None]
-    assert first == [runs[0]] * WINDOW + [runs[2]] * WINDOW  # less urgent ones are not counted
+    first = Counter(one.message.run_id for one in stage.dispatcher.waiting if one.message)
+    assert first == {runs[0]: WINDOW, runs[2]: WINDOW}  # less urgent ones are not counted
     places = stage.records.transaction(
         lambda tx: tx.shares.take(Line("x", note.type.name), 100, timedelta(seconds=15))
     )
@@ -390,12 +391,13 @@ def test_why_it_waits(stage: Stage) -> None:
     first, second = (submit(stage, single, tenant="acme", number=n) for n in range(2))
     others = [submit(stage, single, tenant="acme", number=n) for n in range(2, 9)]
     (why,) = why_waits(stage.engine, others[-1])
-    assert "waits in the line of share 'acme'" in str(why)
+    assert "waits in the line of its share" in str(why)
+    assert "acme" not in str(why)  # an input
     short = summaries_of(stage.engine, [first, second, others[-1]])
     assert short == {first: "a worker", second: "a worker", others[-1]: "its share"}
     mixed = submit(stage, mapped, tenant="b", count=9)
     stage.dispatcher.run(stage.engine, limit=4)
-    assert "share 'b'" in " ".join(map(str, why_waits(stage.engine, mixed)))
+    assert "line of its share" in " ".join(map(str, why_waits(stage.engine, mixed)))
 
 
 @contextmanager
