@@ -8,6 +8,7 @@ from typing import Any, Self, Unpack
 from flowq import bootstrap
 from flowq.client.awaiting import within
 from flowq.core.ids import RunId
+from flowq.engine.model.reruns import RerunPreview
 from flowq.engine.registry.registry import registry
 from flowq.engine.runs import reruns
 from flowq.engine.runs.options import SubmitOptions
@@ -46,7 +47,7 @@ class Rerunning:
 
     def rerun_preview(
         self, from_step: str | None = None, inputs: Mapping[str, Any] | None = None
-    ) -> reruns.RerunPreview:
+    ) -> RerunPreview:
         """Return what `rerun` would reuse and run, and what that cost here; starts nothing."""
         registry.check_steps()
         engine = bootstrap.engine()

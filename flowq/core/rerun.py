@@ -19,7 +19,7 @@ from graphlib import TopologicalSorter
 from typing import Any, Final
 
 from flowq.core.graph import Graph
-from flowq.core.references import references
+from flowq.core.references import Reference, references, resolve
 from flowq.core.spec import FlowSpec, StepSpec
 from flowq.core.states import StepState
 
@@ -114,7 +114,7 @@ def _alone(
     known = old.by_key.get(step.key)
     if known is None or node is None:
         return Why.NEW
-    if not same_step(known, step) or _given(old, known) != _given(new, step):
+    if not same_work(old, known, new, step):
         return Why.CHANGED
     if node.state is StepState.SKIPPED:
         is_same = has_same_before and known.accept_skipped == step.accept_skipped
@@ -122,6 +122,42 @@ def _alone(
     if node.state is not StepState.COMPLETED or not node.is_whole:
         return Why.OPEN
     return None if node.is_readable else Why.UNREADABLE
+
+
+def same_work(old: FlowSpec, known: StepSpec, new: FlowSpec, step: StepSpec) -> bool:
+    """Return whether two steps of two specs do the same, also with the given values they read."""
+    return same_step(known, step) and _given(old, known) == _given(new, step)
+
+
+def changed_arguments(
+    old: FlowSpec, known: StepSpec, new: FlowSpec, step: StepSpec
+) -> tuple[str, ...]:
+    """Return the arguments of a step that are known to differ before it begins.
+
+    One that reads the result of a step is not known: another template may have an equal value.
+    """
+    names = sorted(known.arguments.keys() | step.arguments.keys())
+    found = []
+    for name in names:
+        if name not in known.arguments or name not in step.arguments:
+            found.append(name)
+            continue
+        before, now = _known(old, known.arguments[name]), _known(new, step.arguments[name])
+        if before is not None and now is not None and before != now:
+            found.append(name)
+    return tuple(found)
+
+
+def _known(spec: FlowSpec, template: Any) -> str | None:
+    """Return the value of a template as text; None if it reads a step, or a part of a value."""
+    if any(ref.path or ref.step not in spec.given for ref in references(template)):
+        return None
+
+    def find(reference: Reference) -> Any:
+        ref = spec.given[reference.step]
+        return [ref.codec, ref.sha256]
+
+    return json.dumps(resolve(template, find), sort_keys=True, default=repr)
 
 
 def same_step(one: StepSpec, other: StepSpec) -> bool:

@@ -1,8 +1,10 @@
-"""Why a step of a rerun runs, in words for people."""
+"""What a rerun does with a step and the items of a map, and why, in words for people."""
 
 from typing import Final
 
 from flowq.core.rerun import Why
+from flowq.engine.model.reruns import PlannedStep, RerunPreview
+from flowq.entrypoints import formatting
 
 #: Why a step runs, for people.
 WHY: Final = {
@@ -13,3 +15,59 @@ WHY: Final = {
     Why.UNREADABLE: "its result is gone",
     Why.DEPENDS: "a step before it runs",
 }
+
+#: How many indexes of items are named.
+_NAMED: Final = 5
+
+
+def reason(step: PlannedStep) -> str:
+    """Return why a step runs, and what becomes of the items of a map."""
+    why = [] if step.why is None else [WHY[step.why]]
+    return "; ".join(why + _items(step))
+
+
+def _items(step: PlannedStep) -> list[str]:
+    items = step.items
+    if items is None:
+        return []
+    if step.is_reused:
+        return [_counted(len(items.reused), "item", "all")] if items.reused else []
+    if items.changed:
+        names = ", ".join(map(repr, items.changed))
+        return [f"no item is reused: the shared input {names} differs"]
+    said = []
+    if items.reused:
+        said.append(f"{_counted(len(items.reused), 'item')} reused")
+    if items.maybe:
+        same = "its inputs are" if len(items.maybe) == 1 else "their inputs are"
+        said.append(f"{_counted(len(items.maybe), 'completed item')} reused if {same} the same")
+    if items.runs:
+        verb = "runs" if len(items.runs) == 1 else "run"
+        said.append(f"{_counted(len(items.runs), 'item')} {verb}: {_named(items.runs)}")
+    if not items.reused and not items.maybe and items.runs:
+        said.insert(0, "no item is reused")
+    return said
+
+
+def totals(preview: RerunPreview) -> tuple[str, str]:
+    """Return what is reused, and what runs, as counts of steps and of items of maps that run."""
+    maps = [step.items for step in preview.runs if step.items is not None]
+    reused = [_counted(len(preview.reused), "step")]
+    certain = sum(len(one.reused) for one in maps)
+    if certain:
+        reused.append(f"{_counted(certain, 'item')} of maps that run")
+    runs = [_counted(len(preview.runs), "step")]
+    again = sum(len(one.runs) for one in maps)
+    if again:
+        runs.append(f"with {_counted(again, 'item')} that the earlier run has")
+    return " and ".join(reused), " ".join(runs)
+
+
+def _counted(number: int, noun: str, before: str = "") -> str:
+    return " ".join(filter(None, [before, formatting.count(number), noun + "s" * (number != 1)]))
+
+
+def _named(indexes: tuple[int, ...]) -> str:
+    shown = ", ".join(f"[{index}]" for index in indexes[:_NAMED])
+    left = len(indexes) - _NAMED
+    return f"{shown} and {formatting.count(left)} more" if left > 0 else shown

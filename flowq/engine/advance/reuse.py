@@ -176,15 +176,20 @@ def _same_map(
     engine: Engine, run_id: RunId, step: StepSpec, old_id: RunId, known: StepSpec
 ) -> bool:
     """Return whether two maps do the same with an item."""
+    if not is_same_map(known, step):
+        return False
+    mine = digests(engine, run_id, [step.arguments])[0]
+    return mine is not None and mine == digests(engine, old_id, [known.arguments])[0]
+
+
+def is_same_map(known: StepSpec, step: StepSpec) -> bool:
+    """Return whether two steps are maps of the same step, whatever their other inputs are."""
     if step.map is None or known.map is None or step.map.parameter != known.map.parameter:
         return False
     one, other = (
         (spec.kind, spec.name, spec.cache.version if spec.cache else None) for spec in (step, known)
     )
-    if one != other:
-        return False
-    mine = digests(engine, run_id, [step.arguments])[0]
-    return mine is not None and mine == digests(engine, old_id, [known.arguments])[0]
+    return one == other
 
 
 def _comparable(

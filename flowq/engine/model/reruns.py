@@ -9,6 +9,7 @@ from uuid import UUID
 
 from flowq.core.ids import BatchId, RunId, StepRunId
 from flowq.core.limits.budgets import BudgetSpec
+from flowq.core.rerun import Why
 from flowq.core.results import ResultRef
 from flowq.core.spec import CallSpec, FlowSpec
 from flowq.core.states import RunState, StepState
@@ -100,3 +101,94 @@ class NewRerun:
     of: RunId
     rows: tuple[ReusedStep, ...] = ()
     action: NewAction | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedItems:
+    """What becomes of the items of a map, by their indexes in the earlier run.
+
+    Attributes:
+        reused: Those that certainly have the result of the earlier run.
+        maybe: Those that have it if their inputs are the same, which is known when the map begins.
+        runs: Those that certainly run.
+        changed: The inputs shared by all items that are known to differ, so that none is reused.
+    """
+
+    reused: tuple[int, ...] = ()
+    maybe: tuple[int, ...] = ()
+    runs: tuple[int, ...] = ()
+    changed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """A step of a rerun.
+
+    Attributes:
+        key: Its key.
+        name: The registered name of what it runs.
+        why: Why it runs; None: it is reused.
+        items: Of a map that has begun in the earlier run: what becomes of its items.
+        state: Its state in the earlier run; None: it is new.
+        tokens: What it has used there, with its items and its child run,
+        cost: and what that cost in USD.
+        saved_tokens: What of these is certainly reused,
+        saved_cost: and what that cost in USD.
+    """
+
+    key: str
+    name: str
+    why: Why | None
+    items: PlannedItems | None = None
+    state: StepState | None = None
+    tokens: int = 0
+    cost: Decimal = Decimal(0)
+    saved_tokens: int = 0
+    saved_cost: Decimal = Decimal(0)
+
+    @property
+    def is_reused(self) -> bool:
+        """Whether it has the result of the earlier run from the start."""
+        return self.why is None
+
+
+@dataclass(frozen=True, slots=True)
+class RerunPreview:
+    """What a rerun would do; nothing is recorded.
+
+    Attributes:
+        run_id: The earlier run.
+        flow_name: Its flow.
+        steps: The steps of the rerun; of a program the calls that are known.
+        notes: What cannot be known before it runs, as sentences.
+    """
+
+    run_id: RunId
+    flow_name: str
+    steps: tuple[PlannedStep, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def reused(self) -> tuple[PlannedStep, ...]:
+        """The steps that are reused."""
+        return tuple(step for step in self.steps if step.is_reused)
+
+    @property
+    def runs(self) -> tuple[PlannedStep, ...]:
+        """The steps that run."""
+        return tuple(step for step in self.steps if not step.is_reused)
+
+    @property
+    def saved_tokens(self) -> int:
+        """What the steps and items that are certainly reused have used the first time."""
+        return sum(step.saved_tokens for step in self.steps)
+
+    @property
+    def saved_cost(self) -> Decimal:
+        """What the steps and items that are certainly reused have cost the first time, in USD."""
+        return sum((step.saved_cost for step in self.steps), Decimal(0))
+
+    @property
+    def first_cost(self) -> Decimal:
+        """What all others have cost the first time, in USD."""
+        return sum((step.cost for step in self.steps), Decimal(0)) - self.saved_cost

@@ -7,19 +7,28 @@ Rows of a graph are reused by `flowq.core.rerun`, those of a program by its hist
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
 from flowq.core.errors import InvalidInput
 from flowq.core.graph import Graph
 from flowq.core.ids import RunId, StepRunId, node_id
-from flowq.core.rerun import OldNode, Why, after, compare, item_of
+from flowq.core.rerun import (
+    OldNode,
+    Why,
+    after,
+    changed_arguments,
+    compare,
+    item_of,
+    same_work,
+)
 from flowq.core.spec import FlowSpec, RerunSpec, StepKind
 from flowq.core.states import TERMINAL_RUN_STATES, StepState
-from flowq.engine.advance.reuse import missing_objects, reused_row
+from flowq.engine.advance.reuse import is_same_map, missing_objects, reused_row
 from flowq.engine.engine import Engine
 from flowq.engine.model.programs import ProgramState
-from flowq.engine.model.reruns import NewRerun, OldRun, OldStep
+from flowq.engine.model.reruns import NewRerun, OldRun, OldStep, PlannedItems, PlannedStep
 from flowq.engine.ports import Transaction
 from flowq.engine.runs.options import same_json
 from flowq.engine.runs.preparing import Reusable, Reuse
@@ -168,3 +177,69 @@ def _nodes(found: Comparison) -> dict[str, OldNode]:
         for row in found.rows
         if row.map_index is None
     }
+
+
+def planned(
+    found: Comparison, spec: FlowSpec, key: str, name: str, rows: Sequence[OldStep]
+) -> PlannedStep:
+    """Return what a rerun does with a step, for its preview.
+
+    Args:
+        found: What was decided, by `reuse`.
+        spec: The spec of the rerun.
+        key: The key of the step.
+        name: The registered name of what it runs.
+        rows: Its rows in the earlier run: the node, and its items.
+    """
+    node = next((row for row in rows if row.map_index is None), None)
+    items = None
+    if node is not None and node.map_size is not None:
+        items = _planned_items(found, spec, key, rows)
+    saved = rows
+    if found.why[key] is not None:
+        certain = set(items.reused) if items is not None else set()
+        saved = [row for row in rows if row.map_index in certain]
+    return PlannedStep(
+        key,
+        name,
+        found.why[key],
+        items,
+        state=None if node is None else node.status,
+        tokens=sum(row.tokens for row in rows),
+        cost=sum((row.cost for row in rows), Decimal(0)),
+        saved_tokens=sum(row.tokens for row in saved),
+        saved_cost=sum((row.cost for row in saved), Decimal(0)),
+    )
+
+
+def _planned_items(
+    found: Comparison, spec: FlowSpec, key: str, rows: Sequence[OldStep]
+) -> PlannedItems:
+    indexes = [row.map_index for row in rows if row.map_index is not None]
+    if found.why[key] is None:
+        return PlannedItems(reused=tuple(indexes))
+    fresh = set() if spec.rerun is None else set(spec.rerun.fresh)
+    usable = [
+        row.map_index
+        for row in rows
+        if row.map_index is not None
+        and row.status is StepState.COMPLETED
+        and row.id not in found.missing
+        and fresh.isdisjoint({key, f"{key}[{row.map_index}]"})
+    ]
+    runs = tuple(sorted(set(indexes) - set(usable)))
+    step, known = spec.by_key.get(key), found.old.spec.by_key.get(key)
+    if step is None or known is None:  # a call of a program: its inputs are not known before
+        return PlannedItems(maybe=tuple(usable), runs=runs)
+    if not is_same_map(known, step):
+        return PlannedItems(runs=tuple(indexes))
+    changed = changed_arguments(found.old.spec, known, spec, step)
+    if changed:
+        return PlannedItems(runs=tuple(indexes), changed=changed)
+    before = Graph.of(spec).dependencies[key]
+    is_certain = all(found.why[one] is None for one in before) and same_work(
+        found.old.spec, known, spec, step
+    )
+    if is_certain:
+        return PlannedItems(reused=tuple(usable), runs=runs)
+    return PlannedItems(maybe=tuple(usable), runs=runs)

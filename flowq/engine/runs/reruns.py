@@ -10,100 +10,27 @@ The earlier run is not changed; who has rerun it is recorded with it. It is kept
 reruns are, with its child runs and its objects.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from decimal import Decimal
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Unpack
 
 from flowq.core.errors import InvalidInput, RunNotFound
 from flowq.core.ids import RunId
 from flowq.core.names import is_own
-from flowq.core.rerun import Why
-from flowq.core.states import TERMINAL_RUN_STATES, StepState
+from flowq.core.states import TERMINAL_RUN_STATES
 from flowq.core.text.json_values import unmarked
 from flowq.engine.engine import Engine
 from flowq.engine.model.actions import ActionKind, NewAction
-from flowq.engine.model.reruns import OldRun, OldStep
+from flowq.engine.model.reruns import OldRun, OldStep, RerunPreview
 from flowq.engine.ports import Transaction
 from flowq.engine.registry.registry import RegisteredFlow
 from flowq.engine.runs.actors import new_action
 from flowq.engine.runs.inherited import Inherited
 from flowq.engine.runs.options import Submission, SubmitOptions
 from flowq.engine.runs.preparing import Start, input_limit, prepare
-from flowq.engine.runs.rerun_comparing import Comparison, comparison, reuse
+from flowq.engine.runs.rerun_comparing import Comparison, comparison, planned, reuse
 from flowq.engine.runs.submission import begin
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedStep:
-    """A step of a rerun.
-
-    Attributes:
-        key: Its key.
-        name: The registered name of what it runs.
-        why: Why it runs; None: it is reused.
-        items: Of a map: how many items the earlier run has completed. If the map runs, those of
-            them with the same inputs are reused.
-        state: Its state in the earlier run; None: it is new.
-        tokens: What it has used there, with its items and its child run,
-        cost: and what that cost in USD.
-    """
-
-    key: str
-    name: str
-    why: Why | None
-    items: int | None = None
-    state: StepState | None = None
-    tokens: int = 0
-    cost: Decimal = Decimal(0)
-
-    @property
-    def is_reused(self) -> bool:
-        """Whether it has the result of the earlier run from the start."""
-        return self.why is None
-
-
-@dataclass(frozen=True, slots=True)
-class RerunPreview:
-    """What a rerun would do; nothing is recorded.
-
-    Attributes:
-        run_id: The earlier run.
-        flow_name: Its flow.
-        steps: The steps of the rerun; of a program the calls that are known.
-        notes: What cannot be known before it runs, as sentences.
-    """
-
-    run_id: RunId
-    flow_name: str
-    steps: tuple[PlannedStep, ...]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def reused(self) -> tuple[PlannedStep, ...]:
-        """The steps that are reused."""
-        return tuple(step for step in self.steps if step.is_reused)
-
-    @property
-    def runs(self) -> tuple[PlannedStep, ...]:
-        """The steps that run."""
-        return tuple(step for step in self.steps if not step.is_reused)
-
-    @property
-    def saved_tokens(self) -> int:
-        """What the steps that are reused have used the first time."""
-        return sum(step.tokens for step in self.reused)
-
-    @property
-    def saved_cost(self) -> Decimal:
-        """What the steps that are reused have cost the first time, in USD."""
-        return sum((step.cost for step in self.reused), Decimal(0))
-
-    @property
-    def first_cost(self) -> Decimal:
-        """What the steps that run have cost the first time, in USD."""
-        return sum((step.cost for step in self.runs), Decimal(0))
 
 
 def rerun(
@@ -177,7 +104,8 @@ def preview(
     for row in found.rows:
         rows.setdefault(row.key, []).append(row)
     keys = [one for one in found.why if one in names]
-    steps = tuple(_planned(found, one, names[one], rows.get(one, [])) for one in keys)
+    spec = start.definition.spec
+    steps = tuple(planned(found, spec, one, names[one], rows.get(one, [])) for one in keys)
     return RerunPreview(run_id, found.old.flow_name, steps, tuple(found.notes))
 
 
@@ -274,17 +202,3 @@ def _flow(engine: Engine, found: Comparison) -> tuple[RegisteredFlow, bool]:
         update={"rerun": None, "charged_to": (), "labels": {}, "budget": None}
     )
     return RegisteredFlow(spec.name, trace=lambda _: spec, validate=lambda given: given), True
-
-
-def _planned(found: Comparison, key: str, name: str, rows: Sequence[OldStep]) -> PlannedStep:
-    node = next((row for row in rows if row.map_index is None), None)
-    done = sum(row.map_index is not None and row.status is StepState.COMPLETED for row in rows)
-    return PlannedStep(
-        key,
-        name,
-        found.why[key],
-        items=None if node is None or node.map_size is None else done,
-        state=None if node is None else node.status,
-        tokens=sum(row.tokens for row in rows),
-        cost=sum((row.cost for row in rows), Decimal(0)),
-    )

@@ -4,18 +4,10 @@ from typing import Any
 
 from rich.table import Table
 
-from flowq.engine.runs.reruns import PlannedStep, RerunPreview
+from flowq.engine.model.reruns import RerunPreview
 from flowq.entrypoints import formatting
 from flowq.entrypoints.cli.display import console
-from flowq.entrypoints.rerun_reasons import WHY
-
-
-def reason(step: PlannedStep) -> str:
-    """Return why a step runs, and what of a map may be reused all the same."""
-    why = "" if step.why is None else WHY[step.why]
-    if step.why is None or not step.items:
-        return why
-    return f"{why}; {step.items} completed items are reused if their inputs are the same"
+from flowq.entrypoints.rerun_reasons import reason, totals
 
 
 def print_preview(preview: RerunPreview) -> None:
@@ -25,9 +17,10 @@ def print_preview(preview: RerunPreview) -> None:
         action = "reused" if step.is_reused else "runs"
         table.add_row(step.key, action, reason(step), formatting.money(step.cost))
     console.out().print(table)
+    reused, runs = totals(preview)
     console.note(
-        f"Reused: {len(preview.reused)} ({formatting.money(preview.saved_cost)}). "
-        f"To run: {len(preview.runs)} ({formatting.money(preview.first_cost)} the first time)."
+        f"Reused: {reused} ({formatting.money(preview.saved_cost)}). "
+        f"To run: {runs} ({formatting.money(preview.first_cost)} the first time)."
     )
     for note in preview.notes:
         console.note(note)
@@ -50,7 +43,10 @@ def preview_json(preview: RerunPreview) -> dict[str, Any]:
                 "name": step.name,
                 "reused": step.is_reused,
                 "why": step.why,
-                "completed_items": step.items,
+                "reused_items": None if step.items is None else len(step.items.reused),
+                "items_to_compare": None if step.items is None else len(step.items.maybe),
+                "items_to_run": None if step.items is None else len(step.items.runs),
+                "says": reason(step),
                 "status": step.state,
                 "tokens": step.tokens,
                 "cost": step.cost,

@@ -14,6 +14,7 @@ from flowq.engine.registry.user_errors import user_errors
 from flowq.entrypoints.http.bodies import StrictRoute
 from flowq.entrypoints.http.runs import models
 from flowq.entrypoints.http.runs.access import CallerHere, RunHere, refuse_others
+from flowq.entrypoints.rerun_reasons import reason
 
 router = APIRouter(prefix="/api", tags=["runs"], route_class=StrictRoute)
 
@@ -36,9 +37,12 @@ class RerunStep(BaseModel):
     name: str
     reused: bool
     why: Why | None = Field(description="Why it runs; null: it is reused.")
-    completed_items: int | None = Field(
-        description="Of a map: items that have completed; those with the same inputs are reused."
+    reused_items: int | None = Field(description="Of a map: items that are reused.")
+    items_to_compare: int | None = Field(
+        description="Of a map: completed items that are reused if their inputs are the same."
     )
+    items_to_run: int | None = Field(description="Of a map: items that run again.")
+    says: str = Field(description="Why it runs and what becomes of its items, for people.")
     status: StepState | None = Field(description="Its state in the earlier run; null: it is new.")
     tokens: int = Field(description="What it has used in the earlier run.")
     cost: Decimal = Field(description="What that cost, in USD.")
@@ -87,7 +91,10 @@ def preview(run: RunHere, body: _Body = None) -> Rerun:
                 name=step.name,
                 reused=step.is_reused,
                 why=step.why,
-                completed_items=step.items,
+                reused_items=None if step.items is None else len(step.items.reused),
+                items_to_compare=None if step.items is None else len(step.items.maybe),
+                items_to_run=None if step.items is None else len(step.items.runs),
+                says=reason(step),
                 status=step.state,
                 tokens=step.tokens,
                 cost=step.cost,

@@ -25,6 +25,7 @@ from flowq.core.states import RunState, StepState
 from flowq.core.usage import Usage
 from flowq.engine.engine import Policies
 from flowq.engine.model.actions import Face
+from flowq.engine.model.reruns import PlannedItems
 from flowq.engine.runs import reruns, submission
 from flowq.engine.runs.actors import acting
 from flowq.engine.runs.cancel import cancel
@@ -110,10 +111,14 @@ def test_failed_item_runs_again_and_all_else_is_reused(stage: Stage) -> None:
     assert old.status is RunState.FAILED
     BROKEN.clear()
     RAN.clear()
+    items = {one.key: one.items for one in reruns.preview(stage.engine, old.id).steps}
 
     again = rerun(old)
 
     assert again.result() == 20
+    assert items["double"] is not None
+    assert {f"double {index}" for index in items["double"].runs} == {*RAN} - {"total"}
+    assert len(items["double"].reused) == again.step("double").hits
     done = old.step("double").counts.get(COMPLETED, 0)
     assert RAN.pop("total") == 1
     assert RAN.pop("double 3") == 1
@@ -124,6 +129,31 @@ def test_failed_item_runs_again_and_all_else_is_reused(stage: Stage) -> None:
     assert (again.step("numbers").hits, again.step("numbers").attempts) == (1, 0)
     assert again.step("double").hits == done
     assert again.step("total").hits == 0
+
+
+@step
+def scaled(x: int, factor: int) -> int:
+    ran(f"scaled {x}")
+    return factor * x
+
+
+@flow
+def scales(count: int, factor: int = 1) -> int:
+    return total(scaled.map(numbers(count), factor=factor))
+
+
+def test_preview_knows_that_a_changed_shared_input_reuses_no_item(stage: Stage) -> None:
+    old = stage.play(scales, count=3)
+    for changed, reused, runs in (({"factor": 2}, (), (0, 1, 2)), ({}, (0, 1, 2), ())):
+        steps = reruns.preview(stage.engine, old.id, inputs=changed).steps
+        items = next(one.items for one in steps if one.key == "scaled")
+        assert items is not None
+        assert (items.reused, items.runs, items.maybe) == (reused, runs, ())
+        assert items.changed == (("factor",) if changed else ())
+    # All after the step that the rerun begins with runs, every item of a map too.
+    steps = reruns.preview(stage.engine, old.id, from_step="numbers").steps
+    maps = [one.items for one in steps if one.key == "scaled"]
+    assert maps == [PlannedItems(runs=(0, 1, 2))]
 
 
 def test_completed_run_is_reused_whole(stage: Stage) -> None:
@@ -388,9 +418,9 @@ def test_rerun_of_a_run_that_is_being_deleted_is_refused(
         meeting.hold()
         return deleted
 
-    def begun(*given: Any) -> Any:
+    def begun(*given: Any, **options: Any) -> Any:
         meeting.begin()
-        return begin(*given)
+        return begin(*given, **options)
 
     monkeypatch.setattr(reruns, "begin", begun)
     with ThreadPoolExecutor(2) as pool:

@@ -10,11 +10,11 @@ from click.testing import CliRunner
 
 from flowq.core.ids import RunId, earliest_id
 from flowq.core.rerun import Why
-from flowq.core.states import StepState
-from flowq.engine.runs.reruns import PlannedStep, RerunPreview
+from flowq.engine.model.reruns import PlannedItems, PlannedStep, RerunPreview
 from flowq.entrypoints.cli.commands.runs.rerun import rerun
-from flowq.entrypoints.cli.display.reruns import preview_json, reason
+from flowq.entrypoints.cli.display.reruns import preview_json
 from flowq.entrypoints.cli.options import SPAN
+from flowq.entrypoints.rerun_reasons import reason, totals
 
 
 @pytest.mark.parametrize(
@@ -44,8 +44,12 @@ def test_times_are_numbers_with_a_unit() -> None:
 
 def test_preview_says_why_each_step_runs() -> None:
     steps = (
-        PlannedStep("a", "s", None, state=StepState.COMPLETED, tokens=5, cost=Decimal(2)),
-        PlannedStep("m", "s", Why.OPEN, items=3, state=StepState.FAILED, cost=Decimal(1)),
+        PlannedStep(
+            "a", "s", None, tokens=5, cost=Decimal(2), saved_tokens=5, saved_cost=Decimal(2)
+        ),
+        PlannedStep("m", "s", Why.OPEN, PlannedItems((0, 2, 3), (), (1,)), cost=Decimal(1)),
+        PlannedStep("y", "s", Why.DEPENDS, PlannedItems((), (0,), tuple(range(1, 9)))),
+        PlannedStep("x", "s", Why.CHANGED, PlannedItems((), (), (0,), ("model",))),
         PlannedStep("z", "s", Why.NEW),
     )
     preview = RerunPreview(RunId(uuid4()), "f", steps, ("A note.",))
@@ -54,11 +58,25 @@ def test_preview_says_why_each_step_runs() -> None:
         5,
         Decimal(1),
     )
-    assert reason(steps[0]) == ""
-    assert "3 completed items" in reason(steps[1])
+    assert [reason(one) for one in steps] == [
+        "",
+        "it has not completed; 3 items reused; 1 item runs: [1]",
+        (
+            "a step before it runs; 1 completed item reused if its inputs are the same; "
+            "8 items run: [1], [2], [3], [4], [5] and 3 more"
+        ),
+        "the step or its inputs are others; no item is reused: the shared input 'model' differs",
+        "the run has no such step",
+    ]
+    assert totals(preview) == (
+        "1 step and 3 items of maps that run",
+        "4 steps with 10 items that the earlier run has",
+    )
     data = preview_json(preview)
     assert [(one["key"], one["reused"], one["why"]) for one in data["steps"]] == [
         ("a", True, None),
         ("m", False, "open"),
+        ("y", False, "depends"),
+        ("x", False, "changed"),
         ("z", False, "new"),
     ]

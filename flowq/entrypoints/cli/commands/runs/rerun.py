@@ -14,7 +14,7 @@ from flowq.entrypoints.cli.group import FAILED, OK
 if TYPE_CHECKING:
     from flowq.client import Run
     from flowq.core.errors import FlowqError
-    from flowq.engine.runs.reruns import RerunPreview
+    from flowq.engine.model.reruns import RerunPreview
 
 _T = TypeVar("_T")
 

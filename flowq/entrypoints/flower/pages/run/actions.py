@@ -19,15 +19,15 @@ from flowq.core.errors import FlowqError, InvalidInput, RunNotFound, Unavailable
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
 from flowq.engine.engine import Engine
 from flowq.engine.model.actions import Face
+from flowq.engine.model.reruns import RerunPreview
 from flowq.engine.model.rows import RunView
 from flowq.engine.queries.run_page import RunPage
 from flowq.engine.runs.actors import acting
-from flowq.engine.runs.reruns import RerunPreview
 from flowq.entrypoints import formatting
 from flowq.entrypoints.flower.page import PageHandler
 from flowq.entrypoints.flower.pages.run import rerunning
 from flowq.entrypoints.flower.pages.run.request import read_page, run_id_of
-from flowq.entrypoints.rerun_reasons import WHY
+from flowq.entrypoints.rerun_reasons import reason, totals
 
 Form = Mapping[str, Any]
 
@@ -254,7 +254,8 @@ class RunAction(ActionPage):
             error=error,
             preview=preview,
             takes_inputs="inputs" in typed and self._takes_inputs(page),
-            why=WHY,
+            reason=reason,
+            totals=totals,
             back=self.reverse_url("flow-run", page.run.id),
         )
 

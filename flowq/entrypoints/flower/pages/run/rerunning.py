@@ -18,11 +18,11 @@ from flowq.core.errors import InvalidInput
 from flowq.core.names import is_own
 from flowq.core.text.json_reading import loads
 from flowq.core.text.json_values import unmarked
+from flowq.engine.model.reruns import RerunPreview
 from flowq.engine.model.rows import RunView
 from flowq.engine.registry.registry import registry
 from flowq.engine.registry.user_errors import user_errors
 from flowq.engine.runs.options import same_json
-from flowq.engine.runs.reruns import RerunPreview
 
 Form = Mapping[str, str]
 #: Characters of the id of a form.

@@ -94,7 +94,7 @@ def test_form_previews_on_request_and_replaces_inputs(
     assert re.search(r'name="form" value="\w{32}"', form)
     typed = {"from_step": "", "inputs": '{"factor": 10}'}
     shown = pages.post(address, {**typed, "preview": "1"}, status=200)
-    assert "<b>1</b> steps are reused" in shown
+    assert "Reused: <b>1 step</b>" in shown
     assert '{"factor": 10}' in shown
     assert (len(previews), reruns(stage, old)) == (1, [])
     for wrong, says in (
