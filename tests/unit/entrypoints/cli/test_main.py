@@ -108,6 +108,7 @@ def test_help_loads_no_library_of_a_server(typed: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
 
     assert "Usage:" in done.stdout
+    assert "\\" not in done.stdout  # a mark of click that was not read as one
     assert set() == HEAVY & set(done.stderr.split())
 
 

@@ -47,7 +47,7 @@ def rerun(
     target: str | None,
     as_json: bool,
 ) -> int:
-    r"""Run again what runs have not completed; reuse the rest.
+    """Run again what runs have not completed; reuse the rest.
 
     \b
     flowq runs rerun 0199b1c2 --preview
@@ -60,7 +60,7 @@ def rerun(
 
     Without --code, or the app of the flow in --app, the recorded graph is used. Exits with 1 when
     a run could not be rerun.
-    """
+    """  # noqa: D301 - \b keeps lines
     from flowq.entrypoints.cli.app import inputs, loading
     from flowq.entrypoints.cli.display import console, reruns
 

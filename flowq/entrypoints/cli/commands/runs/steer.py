@@ -119,11 +119,11 @@ def resume(*, as_json: bool) -> int:
 @click.argument("payload", metavar="[JSON]", required=False)
 @options.as_json
 def signal(run_id: str, name: str, payload: str | None, *, as_json: bool) -> int:
-    r"""Send a signal to a run that waits for it now or later.
+    """Send a signal to a run that waits for it now or later.
 
     \b
     flowq runs signal 0199b1c2 approve '{"ok": true}'
-    """
+    """  # noqa: D301 - \b keeps lines
     from flowq.entrypoints.cli.app import recorded
     from flowq.entrypoints.cli.display import console
 

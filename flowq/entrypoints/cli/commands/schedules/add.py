@@ -48,11 +48,11 @@ def add(
     overlap: Literal["skip", "queue", "allow", "cancel_running"],
     jitter: float,
 ) -> int:
-    r"""Add a schedule of a flow.
+    """Add a schedule of a flow.
 
     \b
     flowq schedules add nightly flows.py:report --cron "0 2 * * *" --timezone Europe/Berlin
-    """
+    """  # noqa: D301 - \b keeps lines
     from flowq.authoring.definitions.schedules import ScheduleOptions, spec_of
     from flowq.engine.schedules import control
     from flowq.entrypoints.cli.app import environment, inputs, recorded

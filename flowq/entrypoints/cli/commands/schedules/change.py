@@ -78,7 +78,7 @@ def rm(names: Sequence[str], *, yes: bool, as_json: bool) -> int:
 @click.command()
 @options.schedule_name
 @click.option("--from", "first", type=options.TIME, help="The begin of the span.")
-@click.option("--to", "last", type=options.TIME, help="Its end, included; now when left out.")
+@click.option("--to", "last", type=options.TIME, help="Its end, included; a date is its midnight. Now when left out.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--cancel", is_flag=True, help="Start no further runs of a backfill.")
 @options.as_json
@@ -91,7 +91,7 @@ def backfill(
     cancel: bool,
     as_json: bool,
 ) -> int:
-    r"""Start the runs of the past ticks of a span, the oldest first.
+    """Start the runs of the past ticks of a span, the oldest first.
 
     Ticks that have a run are left out, so it is safe to repeat. Unless the schedule allows
     overlaps, each run begins when the one before has ended. Times are in the time zone of the
@@ -99,7 +99,7 @@ def backfill(
 
     \b
     flowq schedules backfill nightly --from 2026-03-01 --to 2026-03-31
-    """
+    """  # noqa: D301 - \b keeps lines
     from flowq.engine.schedules import control
     from flowq.entrypoints.cli.app import recorded
     from flowq.entrypoints.cli.display import console, schedules
