@@ -78,7 +78,12 @@ def rm(names: Sequence[str], *, yes: bool, as_json: bool) -> int:
 @click.command()
 @options.schedule_name
 @click.option("--from", "first", type=options.TIME, help="The begin of the span.")
-@click.option("--to", "last", type=options.TIME, help="Its end, included; a date is its midnight. Now when left out.")
+@click.option(
+    "--to",
+    "last",
+    type=options.TIME,
+    help="Its end, included; a date is its midnight. Now when left out.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--cancel", is_flag=True, help="Start no further runs of a backfill.")
 @options.as_json
