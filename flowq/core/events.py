@@ -82,10 +82,11 @@ class WorkflowCancelled(_WorkflowEnded):
 
 
 class BudgetWarning(_Event):
-    """The share `warn_at` of a budget is spent; once for each budget, until it is raised."""
+    """The share `warn_at` of a budget is reached; once for each budget, until it is raised."""
 
     event_type: Literal["BUDGET_WARNING"] = "BUDGET_WARNING"
     budget_of: Literal["run", "flow", "user"]  #: Of a flow and a user: their budget of the month.
+    warn_at: float | None = None  #: The share that is reached; None of older versions of flowq.
     share: float  #: The spent share, 0.8 is 80 %; more than 1 if it is exceeded.
     cost: Usd  #: What is spent, in USD.
     tokens: int

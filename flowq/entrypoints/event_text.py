@@ -20,6 +20,7 @@ from flowq.core.events import (
     WorkflowCompleted,
     WorkflowError,
 )
+from flowq.core.limits.budgets import warning_text
 from flowq.engine.model.actions import ActionKind, ActionView
 from flowq.entrypoints import formatting
 
@@ -32,8 +33,8 @@ def what(event: Event) -> str:
     if isinstance(event, ProgressUpdate):
         parts.append(f"{event.done} of {event.total}, {event.percentage:g} %")
     elif isinstance(event, BudgetWarning):
-        of = f"budget of this {event.budget_of}"
-        parts.append(f"{100 * event.share:.0f} % of the {of} is spent")
+        warn_at = event.share if event.warn_at is None else event.warn_at
+        parts.append(warning_text(f"budget of this {event.budget_of}", warn_at, event.share))
     elif isinstance(event, StepStarted):
         parts += [_attempt(event.attempt), event.worker or ""]
     elif isinstance(event, StepCompleted | WorkflowCompleted) and event.execution_time_ms:

@@ -171,6 +171,17 @@ def whole_tokens(value: Any) -> int | None:
     return value
 
 
+def warning_text(budget: str, warn_at: float, share: float) -> str:
+    """Return the text of a budget's warning.
+
+    Args:
+        budget: Names it, e.g. `budget of this run`.
+        warn_at: The share at which it warns: 0.8 is 80 %.
+        share: The share that is spent.
+    """
+    return f"{100 * warn_at:g} % of the {budget} is reached; {100 * share:.0f} % is spent"
+
+
 def warning_share(value: Any) -> float | None:
     """Return a share between 0 and 1, or None; raises `InvalidInput`."""
     if value is None:

@@ -31,6 +31,7 @@ from flowq.core.limits.budgets import (
     plain,
     run_meter,
     run_of_meter,
+    warning_text,
     whole_tokens,
 )
 from flowq.core.limits.reservations import Spent, reservations
@@ -149,7 +150,7 @@ class AttemptBudgets(CallBudgets):
 
     @override
     def warn(self, caller: Caller) -> None:
-        """Warn once for each budget of which the share `warn_at` is spent."""
+        """Warn once for each budget of which the share `warn_at` is reached."""
         engine = self.engine
 
         def read(tx: Transaction) -> tuple[Mapping[str, Usage], Mapping[str, BudgetSpec]]:
@@ -161,7 +162,7 @@ class AttemptBudgets(CallBudgets):
                 warn_at = _warn_at(engine, meter, budget)
                 if warn_at is None or budget.share_of(spent[meter]) < warn_at:
                     continue
-                _warn(engine, caller, meter, budget, spent[meter])
+                _warn(engine, caller, meter, budget, spent[meter], warn_at=warn_at)
         except Unavailable as error:  # the next call warns
             logger.info("budgets were not compared with what is spent: %s", error)
 
@@ -175,7 +176,15 @@ def _warn_at(engine: Engine, meter: str, budget: BudgetSpec) -> float | None:
     return None if of_run is None else of_run.warn_at
 
 
-def _warn(engine: Engine, caller: Caller, meter: str, budget: BudgetSpec, spent: Usage) -> None:
+def _warn(
+    engine: Engine,
+    caller: Caller,
+    meter: str,
+    budget: BudgetSpec,
+    spent: Usage,
+    *,
+    warn_at: float,
+) -> None:
     """Give the warning of a budget, if it was not given."""
     run_id = caller.run_id
     assert run_id is not None  # others have no budget
@@ -185,6 +194,7 @@ def _warn(engine: Engine, caller: Caller, meter: str, budget: BudgetSpec, spent:
             "run_id": run_id,
             "timestamp": engine.events.now(),
             "budget_of": meter.partition(":")[0],
+            "warn_at": warn_at,
             "share": round(share, 4),
             "cost": spent.cost,
             "tokens": spent.tokens,
@@ -196,9 +206,8 @@ def _warn(engine: Engine, caller: Caller, meter: str, budget: BudgetSpec, spent:
     if not engine.records.transaction(lambda tx: tx.meters.warn(meter, run_id, recorded)):
         return
     logger.warning(
-        "%.0f %% of the budget of %s is spent: %s",
-        100 * share,
-        _whose(meter),
+        "%s: %s",
+        warning_text(f"budget of {_whose(meter)}", warn_at, share),
         budget.compared_to(spent),
         extra={"action": "budget", "run_id": str(run_id)},
     )

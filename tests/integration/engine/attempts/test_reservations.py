@@ -27,6 +27,7 @@ from flowq.engine.engine import Policies
 from flowq.engine.events.follow import follow
 from flowq.engine.model.model_calls import Caller
 from flowq.engine.runs import submission
+from flowq.entrypoints.event_text import what
 from flowq.llm.recording import calling, spending
 from tests.tools.invariants import assert_invariants
 from tests.tools.playing import Played, Stage
@@ -212,7 +213,7 @@ def test_reservations_of_lost_attempts_are_released_and_no_others(stage: Stage) 
 
 
 def warnings(played: Played, caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [one for one in caplog.messages if f"budget of run {played.id} is spent" in one]
+    return [one for one in caplog.messages if f"budget of run {played.id} is reached" in one]
 
 
 def given(played: Played) -> list[BudgetWarning]:
@@ -229,12 +230,13 @@ def test_budget_warns_once_when_its_share_is_spent_and_again_when_raised(
     stage.dispatcher.run(stage.engine)
 
     assert warnings(played, caplog) == [
-        f"60 % of the budget of run {played.id} is spent: $0.6000 of $1.00"
+        f"55 % of the budget of run {played.id} is reached; 60 % is spent: $0.6000 of $1.00"
     ]
     entries = stage.engine.events.read(played.id).entries
     events = [event for entry in entries for event in entry.events]
     event = next(one for one in events if isinstance(one, BudgetWarning))
     assert (event.budget_of, event.share, event.cost) == ("run", 0.6, Decimal("0.60"))
+    assert what(event) == "55 % of the budget of this run is reached; 60 % is spent"
     page = stage.records.autocommit(lambda tx: tx.overview.run_page(played.id))
     assert page is not None
     assert page.warned_at is not None
