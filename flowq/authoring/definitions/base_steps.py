@@ -289,7 +289,7 @@ def _function(cls: type[BaseStep]) -> Any:
 
     async def run(**given: Any) -> StepResult[Any]:
         chosen = given.pop(CALL_OPTIONS, None) or {}
-        where = f"the inputs of step {cls.step_name!r}"
+        where = f"the input of step {cls.step_name!r}"
         inputs = coerce(given, adapter_for(cls.Inputs), where=where)
         return await _execute(cls(**chosen), inputs, returns)
 

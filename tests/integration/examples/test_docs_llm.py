@@ -57,11 +57,38 @@ def test_a_step_is_executed_alone(
     assert "fake" == model
 
 
+def test_a_step_is_mapped_over_plain_values(
+    environment: dict[str, str], tmp_path: Path, fake_llm: FakeLlm
+) -> None:
+    """An item is the value of the first input, and no dict, as the error says."""
+    code = """
+from flowq import errors, testing
+
+print(testing.run(answers, {"questions": ["Why?", "How?"]}))
+
+
+@flow
+def wrong() -> list[str]:
+    return texts(Ask().map([{"question": "Why?"}]))
+
+
+try:
+    testing.run(wrong)
+except errors.RunFailed as error:
+    print(error.message)
+"""
+    said, failed = run(BLOCK.findall(PAGE)[2] + code, environment, tmp_path).splitlines()
+
+    asked = "A fake answer to: Answer in at most 20 words:"
+    assert said == str([f"{asked} Why?", f"{asked} How?"])
+    assert "the input of step 'ask' does not match its annotation: question: expected" in failed
+
+
 @pytest.mark.parametrize(
     "number, kinds",
     [
-        (2, {"thumbnail": "image_generation"}),
-        (3, {"headlines": "news_gathering"}),
+        (3, {"thumbnail": "image_generation"}),
+        (4, {"headlines": "news_gathering"}),
     ],
 )
 def test_classes_are_steps(
