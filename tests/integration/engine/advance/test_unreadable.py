@@ -178,9 +178,13 @@ def let_time_pass(database: SqlRecords, *runs: Played) -> Stage:
 def test_unreadable_run_costs_no_other(
     database: SqlRecords, place: tuple[str, str], kind: str
 ) -> None:
+    """Each value meets each column with each kind of flow, on one of the databases."""
     plays = deque(PLAYS[kind])
     plays.rotate(COLUMNS.index(place))
-    for how, value in poisons(database):
+    turn = COLUMNS.index(place) + (kind == "program") + (database.url.drivername == "sqlite")
+    for number, (how, value) in enumerate(poisons(database)):
+        if (number + turn) % 2 and how != "no JSON":  # which SQLite alone keeps
+            continue
         plays.rotate(1)
         for name, deliveries in plays:
             stage = another_process(database)
@@ -189,7 +193,7 @@ def test_unreadable_run_costs_no_other(
             if spoil(database, *place, value, spoilt):
                 break  # the next poison meets the next flow
         else:
-            continue  # flows of this kind have no such row
+            return  # flows of this kind have no such row
 
         after = let_time_pass(database, other)
 
