@@ -157,7 +157,8 @@ class Figures:
     Attributes:
         success: Completed runs among those that have completed or failed; None if none has.
         median_ms: Of the completed runs, as `p95_ms`.
-        median_cost: Of the runs that have ended, with their child runs, as `p95_cost`.
+        median_cost: Of the completed runs, with their child runs, as `p95_cost`: one that failed
+            early has cost less than a run does.
         unpriced: Calls of models whose cost is unknown, so not in the costs.
     """
 
@@ -186,8 +187,7 @@ def figures(runs: Sequence[PastRun]) -> Figures:
         for run in runs
         if run.status is RunState.COMPLETED and run.execution_time_ms is not None
     ]
-    ended = (RunState.COMPLETED, RunState.FAILED, RunState.CANCELLED)
-    costs = [run.used.cost for run in runs if run.status in ended]
+    costs = [run.used.cost for run in runs if run.status is RunState.COMPLETED]
     used = sum((run.used for run in runs if not run.is_within), Usage())
     return Figures(
         total=len(runs),

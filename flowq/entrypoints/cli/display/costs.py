@@ -117,11 +117,14 @@ def print_preview(engine: Engine, flow_name: str, *, as_json: bool) -> None:
     out = looks.out()
     out.print(Text(f"The inputs of {flow_name} are valid. Nothing was started."))
     if seen.median_cost is None:
-        out.print(f"No run of it has ended in the last {_PREVIEW_DAYS} days.")
+        others = f" ({_not_counted(seen)})" if _not_counted(seen) else ""
+        out.print(f"No run of it has completed in the last {_PREVIEW_DAYS} days{others}.")
         return
-    ended = seen.total - seen.open
+    others = f" ({_not_counted(seen)})" if _not_counted(seen) else ""
+    runs = "run" if seen.completed == 1 else "runs"
     out.print(
-        f"Its last {formatting.count(ended)} runs in {_PREVIEW_DAYS} days, with their child runs:"
+        f"Its last {formatting.count(seen.completed)} completed {runs} in {_PREVIEW_DAYS} days, "
+        f"with their child runs{others}:"
     )
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("", "median", "95 %"):
@@ -137,6 +140,13 @@ def print_preview(engine: Engine, flow_name: str, *, as_json: bool) -> None:
         looks.note("There are too many child runs to read all of them: the costs are higher.")
     if seen.unpriced:
         looks.note(f"The cost of {formatting.count(seen.unpriced)} of their calls is unknown.")
+
+
+def _not_counted(seen: Figures) -> str:
+    """Return how many runs have ended without a result, which are in no median."""
+    states = ((seen.failed, "failed"), (seen.cancelled, "cancelled"))
+    words = [f"{formatting.count(number)} {state}" for number, state in states if number]
+    return f"not counted: {', '.join(words)}" if words else ""
 
 
 def _preview_json(seen: Figures) -> dict[str, Any]:

@@ -362,7 +362,7 @@ def test_figures_of_a_flow(records: SqlRecords) -> None:
 
     assert (23, 1, 20, 1, 1) == (sums.total, sums.open, sums.completed, sums.failed, sums.cancelled)
     assert (1000, 1900) == (sums.median_ms, sums.p95_ms)
-    assert (Decimal("0.09"), Decimal("0.19")) == (sums.median_cost, sums.p95_cost)
+    assert (Decimal("0.10"), Decimal("0.19")) == (sums.median_cost, sums.p95_cost)
     assert sums.success == pytest.approx(20 / 21)
     assert (200, Decimal("2.1")) == (sums.tokens, sums.cost)
     assert newest == found.newest
