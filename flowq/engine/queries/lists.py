@@ -117,10 +117,11 @@ class RunName:
 
 @dataclass(frozen=True, slots=True)
 class RootCause:
-    """The failure in a child run by which a run has failed.
+    """The first failure by which a run has failed: of an item, a call, or a step of a child run.
 
     Attributes:
-        runs: The child run, its child run, and so on to that of the failure.
+        runs: The child run, its child run, and so on to that of the failure; empty if it is in the
+            run itself.
         step: The step, or item, as people name it; None if no step has failed that run.
     """
 

@@ -63,7 +63,7 @@ class Lists(Protocol):
         """How many child runs each of these runs has; those without are missing."""
 
     def root_causes(self, run_ids: Sequence[RunId]) -> Mapping[RunId, RootCause]:
-        """The cause of each run that has failed by a child run; others are missing."""
+        """The first failure of each run that a step of it has failed; others are missing."""
 
     def listed(self, run_ids: Sequence[RunId]) -> list[ListedRun]:
         """Those of the runs that there are, newest first, as their rows say."""

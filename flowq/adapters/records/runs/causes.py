@@ -1,4 +1,4 @@
-"""What failed runs that failed by a child run: the failure there, however deep it is.
+"""What failed runs: the failure of an item, a call or a step of a child run, however deep it is.
 
 A run names the step that failed it, a map its first failed item, a program the call that it did not
 catch, and a child run the step that waits for it. All wanted runs are followed at once, link by
@@ -63,7 +63,7 @@ class CauseReads(Repository, Lists):
                 following = step.failed_step_id if child is None else child.failed_step_id
                 if following is not None:
                     further[run_id] = following
-                elif ways[run_id]:
+                else:
                     found[run_id] = _cause(ways[run_id], step, child)
             at = further
         return found

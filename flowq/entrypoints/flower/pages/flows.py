@@ -8,7 +8,7 @@ from typing import Any, Final
 from tornado.web import authenticated
 
 from flowq.core.ids import RunId
-from flowq.core.states import OPEN_RUN_STATES
+from flowq.core.states import OPEN_RUN_STATES, RunState
 from flowq.engine.engine import Engine
 from flowq.engine.ports import Transaction
 from flowq.engine.queries.lists import (
@@ -93,7 +93,7 @@ def _read(engine: Engine, query: ListQuery, most: int) -> Listed:
         has_runs = bool(page.runs) or tx.overview.has_runs()
         # Older pages serve to find a run, not to see the present state of the flows.
         children = tx.overview.child_counts([run.id for run in page.runs])
-        failing = [run.id for run in page.runs if run.error and run.id in children]
+        failing = [run.id for run in page.runs if run.status is RunState.FAILED]
         causes = tx.overview.root_causes(failing) if failing else {}
         rest: dict[str, Any] = {"children": children, "counts": counts, "causes": causes}
         if not has_runs or query.cursor is not None:

@@ -174,7 +174,8 @@ def _head(engine: Engine, page: RunPage) -> TemplateContext:
         tree = engine.records.autocommit(lambda tx: tx.overview.child_runs(run_id))
     if has_children and page.run.error:
         causes = engine.records.autocommit(lambda tx: tx.overview.root_causes([run_id]))
-        cause = causes.get(run_id)
+        found = causes.get(run_id)
+        cause = found if found is not None and found.runs else None
     return {"waits": waits_of(engine, page), "tree": tree, "cause": cause}
 
 
