@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, Final, TypeGuard
 
 from flowq.core.results import user_place
-from flowq.core.states import RunState, StepState
+from flowq.core.states import DONE_STEP_STATES, RunState, StepState
 from flowq.core.text import amounts
 
 
@@ -97,6 +97,20 @@ def cost(known: Decimal, unpriced: int) -> str:
 def count(number: int) -> str:
     """Return a whole number."""
     return f"{number:,}"
+
+
+def outcomes(counts: Mapping[StepState, int]) -> str:
+    """Return how many of several steps have ended, each outcome by its name once one is not good.
+
+    A step that failed has ended too, so "4 of 8" alone would count it with those that completed.
+    """
+    bad = [state for state in (StepState.FAILED, StepState.CANCELLED) if counts.get(state)]
+    total = count(sum(counts.values()))
+    if not bad:
+        return f"{count(sum(counts.get(state, 0) for state in DONE_STEP_STATES))} of {total}"
+    good = [StepState.COMPLETED, *([StepState.SKIPPED] if counts.get(StepState.SKIPPED) else [])]
+    words = [f"{count(counts.get(state, 0))} {state}" for state in [*good, *bad]]
+    return f"{', '.join(words)} of {total}"
 
 
 def size(number: int) -> str:

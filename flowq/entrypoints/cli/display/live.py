@@ -165,7 +165,7 @@ def summary(view: RunView, console: Console) -> Text:
         looks.mark(view.status, console),
         " ",
         (view.status, formatting.MARKS[view.status].style),
-        f"  {formatting.count(view.done)} of {formatting.count(view.total)} steps",
+        f"  {steps_of(view)} steps",
         f"  {formatting.duration(took)}",
     )
     if view.tokens or view.cost or view.unpriced:
@@ -176,13 +176,20 @@ def summary(view: RunView, console: Console) -> Text:
 
 
 def items(step: StepView) -> Text:
-    """Return how many items of a map are done, of all."""
+    """Return how many items of a map have completed, failed and been cancelled, of all."""
     if step.map_size is None:
         return Text("")
-    text = Text(f"{formatting.count(step.done)} of {formatting.count(step.total)}")
-    if step.failed:
-        text.append(f", {formatting.count(step.failed)} failed", style="red")
-    return text
+    return Text(formatting.outcomes(step.counts), style="red" if step.failed else "")
+
+
+def steps_of(view: RunView) -> str:
+    """Return the same of all steps of a run, if they were read."""
+    counts: Counter[StepState] = Counter()
+    for step in view.steps:
+        counts.update(step.counts)
+    if counts.total() != view.total:  # not all were read
+        return f"{formatting.count(view.done)} of {formatting.count(view.total)}"
+    return formatting.outcomes(counts)
 
 
 def elapsed(step: StepView, now: datetime | None = None) -> float | None:

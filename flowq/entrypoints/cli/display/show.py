@@ -20,7 +20,7 @@ from flowq.engine.waits.reasons import Waiting
 from flowq.entrypoints import formatting
 from flowq.entrypoints.cli.display import console as looks
 from flowq.entrypoints.cli.display import tree
-from flowq.entrypoints.cli.display.live import elapsed, items
+from flowq.entrypoints.cli.display.live import elapsed, items, steps_of
 
 _MAX_INPUT_LENGTH: Final = 100
 _MAX_WAITS: Final = 10
@@ -115,7 +115,7 @@ def _print_header(console: Console, view: RunView, calls: Sequence[CostLine]) ->
         "run": str(view.id),
         "created": f"{created}, {formatting.ago(view.created_at)}",
         "time": formatting.duration(took),
-        "steps": f"{formatting.count(view.done)} of {formatting.count(view.total)} done",
+        "steps": steps_of(view),
         "cost": f"{formatting.cost(view.cost, view.unpriced)}, "
         f"{formatting.count(view.tokens)} tokens",
         "models": ", ".join(_calls(line) for line in calls),

@@ -134,9 +134,9 @@ def test_table_shows_items_attempts_and_totals() -> None:
         table.update(view, None)
 
     text = file.getvalue()
-    assert "3 of 4, 1 failed" in text
+    assert "2 completed, 1 failed of 4" in text
     assert "report" in text
-    assert "running  3 of 5 steps" in text
+    assert "running  2 completed, 1 failed of 5 steps" in text
 
 
 @pytest.mark.parametrize("encoding, sign", [("utf-8", "✓"), ("ascii", "+")])
