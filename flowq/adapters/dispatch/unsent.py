@@ -90,8 +90,8 @@ class UnsentDispatcher(Dispatcher):
             self._said = True
             logger.warning(
                 "this process knows no Celery app, so the sweeper of a worker sends what it queues "
-                "(%s). To send from here, import the module with your app, or give it to the "
-                "command line: flowq --app MODULE",
+                "(%s). To send from here, import the module with your app, or name it on the "
+                "command line: flowq --app MODULE …, or FLOWQ_APP=MODULE",
                 "1 step" if steps == 1 else f"{steps:,} steps",
                 extra={"action": "left_to_sweeper"},
             )

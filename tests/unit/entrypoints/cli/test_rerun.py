@@ -1,7 +1,9 @@
 """What `flowq runs rerun` refuses before it reads anything, and how it shows a preview."""
 
+import importlib
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from uuid import uuid4
 
 import click
@@ -11,6 +13,7 @@ from click.testing import CliRunner
 from flowq.core.ids import RunId, earliest_id
 from flowq.core.rerun import Why
 from flowq.engine.model.reruns import PlannedItems, PlannedStep, RerunPreview
+from flowq.entrypoints.cli.app import apps
 from flowq.entrypoints.cli.commands.runs.rerun import rerun
 from flowq.entrypoints.cli.display.reruns import preview_json
 from flowq.entrypoints.cli.options import SPAN
@@ -30,6 +33,26 @@ def test_what_cannot_be_meant_is_refused(arguments: list[str], says: str) -> Non
     result = CliRunner().invoke(rerun, arguments)
     assert result.exit_code == 2
     assert says in result.output
+
+
+def test_app_in_the_file_of_the_flow_sends_the_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "from flowq import flow\napp = object()\n@flow\ndef empty() -> int:\n    return 1\n"
+    (tmp_path / "shop_of_reruns.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    asked: list[str] = []
+    monkeypatch.setattr(apps, "app_in", lambda module, _: asked.append(module.__name__))
+    # No run is chosen, so nothing is read from a database.
+    monkeypatch.setattr(importlib.import_module(rerun.callback.__module__), "chosen", nothing)
+    for named in (None, "other"):
+        monkeypatch.setattr(apps, "named", lambda named=named: named)
+        assert CliRunner().invoke(rerun, ["01a2", "--code", "shop_of_reruns.py"]).output == ""
+    assert asked == ["shop_of_reruns"]
+
+
+def nothing(*_: object, **__: object) -> None:
+    """Choose no run."""
 
 
 def test_times_are_numbers_with_a_unit() -> None:

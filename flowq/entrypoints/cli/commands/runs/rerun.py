@@ -61,13 +61,16 @@ def rerun(
     Without --code, or the app of the flow in --app, the recorded graph is used. Exits with 1 when
     a run could not be rerun.
     """  # noqa: D301 - \b keeps lines
-    from flowq.entrypoints.cli.app import inputs, loading
+    from flowq.entrypoints.cli.app import apps, inputs, loading
     from flowq.entrypoints.cli.display import console, reruns
 
     if target is None:
         given = inputs.read_untyped(pairs, None) or None
     else:
-        given = inputs.read(loading.load_flow(target).flow, pairs, None) or None
+        loaded = loading.load_flow(target)
+        if apps.named() is None:  # as of `flowq run`, the app of the file sends the steps
+            apps.app_in(loaded.module, loaded.file)
+        given = inputs.read(loaded.flow, pairs, None) or None
     runs = chosen("Rerun", TERMINAL_RUN_STATES, _STOPPED, asks=not preview)
     if runs is None:
         return FAILED
