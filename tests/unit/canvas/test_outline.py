@@ -11,12 +11,12 @@ from flowq.core.spec import StepKind
 app = Celery("drawn", set_as_current=False)
 
 
-@app.task(name="a")
+@app.task(name="a", shared=False)
 def a() -> None:
     """Do nothing."""
 
 
-@app.task(name="b")
+@app.task(name="b", shared=False)
 def b() -> None:
     """Do nothing."""
 

@@ -34,8 +34,8 @@ def one(use: MeterUse, expected: Usage | None, budget: BudgetSpec = DOLLAR) -> o
         (20, 30, 1, None, {"run": usage(50)}),
         (0, 100, 1, None, None),
         (0, 100, 1, 1, None),
-        (100, 0, 0, 1, Spent("run", "$1 of $1")),
-        (100, 50, 2, None, Spent("run", "$1 of $1")),
+        (100, 0, 0, 1, Spent("run", "$1.00 of $1.00")),
+        (100, 50, 2, None, Spent("run", "$1.00 of $1.00")),
     ],
 )
 def test_call_is_made_if_what_is_expected_of_it_fits(
@@ -57,7 +57,7 @@ def test_both_parts_of_a_budget_and_all_budgets_hold() -> None:
     spent = reservations(
         {**uses, "user": MeterUse(usage(200))}, {"run": both, "user": DOLLAR}, usage(10, 101)
     )
-    assert spent == Spent("user", "$2 of $1")
+    assert spent == Spent("user", "$2.00 of $1.00")
     assert reservations(uses, {"user": DOLLAR}, usage(5)) == {"user": usage(5)}
 
 
@@ -67,7 +67,7 @@ def test_call_inside_an_open_call_never_waits() -> None:
     assert reservations(full, {"run": DOLLAR}, usage(1), nested=True) == {"run": usage(1)}
     assert reservations(full, {"run": DOLLAR}, None, nested=True) == {"run": usage(0)}
     spent = reservations({"run": MeterUse(usage(100))}, {"run": DOLLAR}, usage(1), nested=True)
-    assert spent == Spent("run", "$1 of $1")
+    assert spent == Spent("run", "$1.00 of $1.00")
 
 
 @given(
