@@ -82,7 +82,7 @@ def _with_other_inputs(
     known: Mapping[str, OldStep],
 ) -> set[str]:
     """Return the keys of calls whose inputs are not known to be those of the earlier run."""
-    told = [
+    pairs = [
         (call.spec, old.call)
         for call in calls
         if call.spec.kind in (StepKind.STEP, StepKind.FLOW)
@@ -90,15 +90,15 @@ def _with_other_inputs(
         and old.call is not None
     ]
     try:
-        mine = digests(engine, run_id, [spec.arguments for spec, _ in told])
-        theirs = digests(engine, old_id, [call.arguments for _, call in told])
+        mine = digests(engine, run_id, [spec.arguments for spec, _ in pairs])
+        theirs = digests(engine, old_id, [call.arguments for _, call in pairs])
     except Unavailable:
         raise
     except FlowqError:  # nothing can be compared: all run, and report what is wrong
         return set(known)
     same = {
         spec.key
-        for (spec, _), one, other in zip(told, mine, theirs, strict=True)
+        for (spec, _), one, other in zip(pairs, mine, theirs, strict=True)
         if one is not None and one == other
     }
     return known.keys() - same

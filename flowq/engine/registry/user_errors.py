@@ -14,7 +14,7 @@ def user_errors(flow: RegisteredFlow | None, *, shows_content: bool = True) -> I
 
     Args:
         flow: The flow; None: this process does not know it, so its function is not called.
-        shows_content: Whether the message of the exception is told, which may quote inputs.
+        shows_content: Whether to include the message of the exception, which may quote inputs.
 
     Raises:
         InvalidInput: the function raised; errors from elsewhere pass unchanged.

@@ -132,7 +132,7 @@ def _of_program(
         "The program is replayed over the calls that are reused, with the code of now; what it "
         "calls after them is not known before."
         if same
-        else "The inputs of the program are others, so it begins anew; calls with the same inputs "
+        else "The inputs of the program differ, so it starts again; calls with the same inputs "
         "are reused until the first that differs."
     )
     if spec.reruns_failures and found.fork is None:

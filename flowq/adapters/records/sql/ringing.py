@@ -1,7 +1,7 @@
-"""Rows of which a worker is told when they are due: schedules, and requests of runs.
+"""Rows that a worker gets a message of when they are due: schedules, and requests of runs.
 
 Their tables have `flow_name`, `wake_at` and `rings`. Rows are taken with SKIP LOCKED, and are due
-again after a pause that doubles with each time that a worker was told.
+again after a pause that doubles with each message.
 """
 
 from collections import defaultdict

@@ -117,7 +117,7 @@ class Form:
         if not problems:
             problems = self._problems(made)
         if whole and problems:
-            problems = {self.whole: "; ".join(self.told(problems))}
+            problems = {self.whole: "; ".join(self.sentences(problems))}
         if problems:
             raise FormInvalid(problems)
         return made
@@ -155,7 +155,7 @@ class Form:
                 found.setdefault(name, why.partition(", got ")[0])
         return found or {"": "the flow refuses these inputs; FLOWQ_SHOW_CONTENT=1 shows why"}
 
-    def told(self, problems: Mapping[str, str]) -> list[str]:
+    def sentences(self, problems: Mapping[str, str]) -> list[str]:
         """Return problems with the labels of their fields."""
         labels = {one.name: one.label for one in self.fields}
         return [f"{labels[one]} {why}" if one in labels else why for one, why in problems.items()]
@@ -311,7 +311,7 @@ def _refused(schema: Mapping[str, Any], value: Any) -> Iterator[tuple[tuple[str,
     try:
         errors = list(islice(Draft202012Validator(schema).iter_errors(value), _MAX_PROBLEMS))
     except (re.error, Unresolvable):
-        return  # e.g. a pattern that Python does not know: whoever takes the value checks it
+        return  # e.g. a pattern that Python does not know: the worker checks the value
     for error in sorted(errors, key=lambda one: one.json_path):
         yield from _said(error)
 

@@ -95,7 +95,10 @@ class _StartForm(PageHandler):
             options=_OPTIONS,
             typed={**_OPTIONS.typed(), **typed},
             problems=problems,
-            told=[*form.told(_part(form, problems)), *_OPTIONS.told(_part(_OPTIONS, problems))],
+            sentences=[
+                *form.sentences(_part(form, problems)),
+                *_OPTIONS.sentences(_part(_OPTIONS, problems)),
+            ],
         )
 
 
@@ -156,8 +159,8 @@ class RequestedPage(_StartForm):
             flow = await self.read(partial(recorded_flow, name=wanted.flow_name))
             form = Form(flow.input_schema)
             typed = form.typed(wanted.inputs) if self.shows_content else form.typed()
-            told = form.problems_of if self.shows_content else form.expectations_of
-            self.show_form(wanted.flow_name, form, typed, told(wanted.problem))
+            explain = form.problems_of if self.shows_content else form.expectations_of
+            self.show_form(wanted.flow_name, form, typed, explain(wanted.problem))
 
     @authenticated
     async def post(self, text: str) -> None:

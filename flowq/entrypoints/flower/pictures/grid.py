@@ -59,12 +59,12 @@ def trend(grid: FlowGrid, what: str) -> str:
         for place, (run, (value, words)) in enumerate(zip(grid.runs, values, strict=True))
         for tall in [max(value / most * _HEIGHT, 1.0) if value else 0.0]
     )
-    told = f"{what} of the latest runs, the oldest first: {', '.join(w for _, w in values)}"
+    summary = f"{what} of the latest runs, the oldest first: {', '.join(w for _, w in values)}"
     width = COLUMN * len(grid.runs)
     top = max(values)[1]
     return (
         f'<td colspan="{len(grid.runs)}">'
-        f'<svg class="flowq-trend" role="img" aria-label="{safe(told)}" width="{width}" '
+        f'<svg class="flowq-trend" role="img" aria-label="{safe(summary)}" width="{width}" '
         f'height="{_HEIGHT}" viewBox="0 0 {width} {_HEIGHT}">{bars}</svg></td>'
         f'<td class="flowq-grid-most" aria-hidden="true">at most {safe(top)}</td>'
     )

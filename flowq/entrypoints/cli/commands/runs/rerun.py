@@ -134,7 +134,7 @@ def _rerun(runs: "Sequence[Run[Any]]", from_step: str | None, given: Any, *, as_
     done: _Done[Run[Any]] = _Done()
     try:
         _each(runs, lambda run: run.rerun(from_step, given), done)
-    finally:  # what was started is told, whatever has ended it
+    finally:  # print what was started, also after an error
         if as_json and (done.done or done.refused or not runs):
             console.print_json(
                 [{"id": new.id, "rerun_of": old.id} for old, new in done.done]
