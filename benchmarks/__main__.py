@@ -8,7 +8,7 @@ make a round slower.
     make bench                 all of it
     make bench ARGS=growth     one part of it: throughput, naps, growth, programs, payloads,
                                models, uneven, blocks, http, playbooks, pipelines, workflows,
-                               shares
+                               shares, logs
     BENCH_EVENTS=0 make bench  without the events for Flower, on both sides
 """
 
@@ -367,6 +367,14 @@ def shares() -> None:
         report(*row)
 
 
+def logs() -> None:
+    """Measure what logged lines cost."""
+    from benchmarks import logs as measured
+
+    for row in measured.rows():
+        report(*row)
+
+
 def main() -> None:
     """Run what was asked for."""
     wanted = " ".join(sys.argv[1:])
@@ -384,7 +392,10 @@ def main() -> None:
         "pipelines": pipelines,
         "workflows": workflows,
         "shares": shares,
+        "logs": logs,
     }
+    if not any(wanted in name for name in parts):
+        raise SystemExit(f"there is no part {wanted!r}; give one of {', '.join(parts)}")
     print(f"{'work':<44} {'raw Celery':>16} {'flowq':>16} {'ratio':>10}   target", flush=True)
     with servers.infrastructure():
         sys.path.insert(0, str(Path.cwd()))

@@ -1,7 +1,5 @@
 """What logged lines cost: time and CPU time per step with FLOWQ_LOGS=1 against FLOWQ_LOGS=0.
 
-    python -m benchmarks.logs
-
 A map of steps that log nothing, or ten lines each, on one worker. Rounds with and without take
 turns, and the middle one of each counts. CPU time, unlike time, depends little on what else the
 machine does; it is that of the worker and its children, from /proc.
@@ -10,37 +8,35 @@ machine does; it is that of the worker and its children, from /proc.
 import os
 import statistics
 import time
+from collections.abc import Iterator
 
 from benchmarks import servers
 from benchmarks.events import cpu
 
+#: A row of the table of `python -m benchmarks`.
+Figure = tuple[str, str, str, str, str]
 ROUNDS = 5
 STEPS = 1_000
 
 
-def main() -> None:
-    """Print a table."""
-    with servers.infrastructure():
-        print(f"{'lines of a step':<16} {'CPU':>26} {'time':>26}")
-        for lines in (0, 10):
-            compare(lines)
-
-
-def compare(lines: int) -> None:
-    """Measure steps that log so many lines, with and without their logs being kept."""
-    found: dict[str, list[tuple[float, float]]] = {"0": [], "1": []}
-    for _ in range(ROUNDS):
-        for flag, measured in found.items():
-            measured.append(measure(flag, lines))
-    middle = {
-        flag: [statistics.median(one[part] for one in measured) for part in (0, 1)]
-        for flag, measured in found.items()
-    }
-    cells = [
-        f"{before:>8.0f} → {after:>6.0f} µs/step"
-        for before, after in zip(middle["0"], middle["1"], strict=True)
-    ]
-    print(f"{lines:<16} {cells[0]:>26} {cells[1]:>26}", flush=True)
+def rows() -> Iterator[Figure]:
+    """Yield the rows of the table."""
+    for lines in (0, 10):
+        found: dict[str, list[tuple[float, float]]] = {"0": [], "1": []}
+        for _ in range(ROUNDS):
+            for flag, measured in found.items():
+                measured.append(measure(flag, lines))
+        for what, place, target in (("CPU time", 0, "<= 1.03x without lines"), ("time", 1, "")):
+            before, after = (
+                statistics.median(one[place] for one in found[flag]) for flag in ("0", "1")
+            )
+            yield (
+                f"{lines} lines a step: {what} without logs, with",
+                f"{before:.0f} µs",
+                f"{after:.0f} µs",
+                f"{after / before:.2f}x",
+                "" if lines else target,
+            )
 
 
 def measure(flag: str, lines: int) -> tuple[float, float]:
@@ -54,7 +50,3 @@ def measure(flag: str, lines: int) -> tuple[float, float]:
         logging_fan_out.enqueue(n=STEPS, lines=lines).result(120)
         took = time.monotonic() - began
         return 1e6 * (cpu(pid) - begun) / STEPS, 1e6 * took / STEPS
-
-
-if __name__ == "__main__":
-    main()
