@@ -350,7 +350,8 @@ def _build(celery: Celery, chosen: Settings) -> Engine:
     if not _process.app_is_known:
         dispatcher, policies = (
             UnsentDispatcher(dispatcher, wakeups()),
-            replace(policies, resend_after=timedelta(0)),
+            # It sends nothing: no items of large maps either, so it expands them.
+            replace(policies, resend_after=timedelta(0), expand_at_once=10**9),
         )
     return Engine(
         records=SqlRecords(

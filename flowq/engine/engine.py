@@ -61,6 +61,9 @@ class Policies:
     input_limit_bytes: int = 1024 * 1024
     #: Batches of at least this size are chords; steps of a smaller one advance the run themselves.
     chord_from: int = 8
+    #: A run whose maps over known lists have more items than this is expanded by a worker, so that
+    #: its submission returns soon.
+    expand_at_once: int = 500
     #: How often running attempts ask whether their run was cancelled.
     cancel_every: timedelta = timedelta(seconds=2)
     #: What each run may spend, and each flow and each user in a month.

@@ -38,11 +38,11 @@ from flowq.core.errors import BrokerUnavailable
 from flowq.core.ids import BatchId
 from flowq.core.text.masking import masked, without_secrets
 from flowq.engine.model.rows import Batch, Message
-from flowq.engine.ports import Dispatcher, Worker
+from flowq.engine.ports import ADVANCE_TASK, Dispatcher, Worker
 
 logger = logging.getLogger(__name__)
 
-ADVANCE: Final = "flowq.advance"
+ADVANCE: Final = ADVANCE_TASK
 COLLECT: Final = "flowq.collect"
 SCHEDULE: Final = "flowq.schedule"
 START: Final = "flowq.start"

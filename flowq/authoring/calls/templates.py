@@ -124,13 +124,34 @@ def to_templates(
     values: Sequence[Any], place: ValueLocation, reader: TypeAdapter[Any] | None = None
 ) -> list[Template]:
     """Return the templates of the items of a list, each read alone; raises as `to_template`."""
-    return [to_template(value, place.inside(i), reader) for i, value in enumerate(values)]
+    plain = reader is None or is_plain(reader)
+    return [
+        value
+        if plain and _is_own_template(value, place.trace)
+        else to_template(value, place.inside(i), reader)
+        for i, value in enumerate(values)
+    ]
+
+
+def _is_own_template(value: Any, trace: Owner) -> bool:
+    """Return whether `to_template` would return this very value; most items of long lists are so.
+
+    It does not make the place of the value, which takes longer than all else.
+    """
+    kind = type(value)
+    if kind is int:
+        return not is_too_long(value)
+    if kind is str:
+        return value.isascii() and trace.reference_of(value) is None
+    if kind is float:
+        return math.isfinite(value) and trace.reference_of(value) is None
+    return value is None or kind is bool
 
 
 def _checked(value: Any, place: ValueLocation, reader: TypeAdapter[Any] | None) -> Any:
     """Return the data of a value, if its reader restores the same value."""
-    typed = replace(place, typed=reader is not None and not has_any(reader))
-    data = _data(value, typed)
+    typed = reader is not None and not has_any(reader)
+    data = _data(value, place if place.typed is typed else replace(place, typed=typed))
     if reader is None or data is None or is_plain(reader):
         return data
     if _holds_reference(data) or _holds_lazy(value):

@@ -20,6 +20,7 @@ from flowq.engine.ports.limits.slots import Limits
 from flowq.engine.ports.limits.token_rates import TokenRates
 from flowq.engine.ports.llm_requests import LlmRequests
 from flowq.engine.ports.messaging import (
+    ADVANCE_TASK,
     Dispatcher,
     Events,
     StreamEntry,
@@ -35,6 +36,7 @@ from flowq.engine.ports.sweeps import Sweeps
 from flowq.engine.ports.tracing import Tracing
 
 __all__ = [
+    "ADVANCE_TASK",
     "CachedResults",
     "Dispatcher",
     "EnlistedTransaction",

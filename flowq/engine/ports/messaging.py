@@ -4,11 +4,14 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from flowq.core.events import Event
 from flowq.core.ids import BatchId, RunId
 from flowq.engine.model.rows import Batch, Message
+
+#: The name of the task that advances runs, by which it is routed.
+ADVANCE_TASK: Final = "flowq.advance"
 
 
 @dataclass(frozen=True, slots=True)

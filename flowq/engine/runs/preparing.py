@@ -66,6 +66,14 @@ class Start:
         share = known.spec.share
         return [node_batch(engine, known, *batch, share) for batch in self.queued.items()]
 
+    @property
+    def items(self) -> int:
+        """How many items its first maps have whose lists are in the spec."""
+        maps = [self.definition.spec.step(key).map for key in self.undecided]
+        return sum(
+            len(one.items) for one in maps if one is not None and isinstance(one.items, list)
+        )
+
 
 def prepare(
     engine: Engine,

@@ -2,7 +2,8 @@
 
 Nothing is recorded for a refused run. One transaction inserts the run with all its steps and queues
 the first of them; messages are sent after the commit. If the broker is unreachable the run is still
-accepted.
+accepted. Maps over lists that are known are expanded right after that; large ones by a worker, so
+that the caller does not wait for the rows and messages of all items.
 
 With an idempotency key the insert is also the check for an existing run: of concurrent callers one
 inserts, and the others get its id. In the caller's transaction the rows become visible when the
@@ -15,9 +16,9 @@ from typing import Any, Unpack
 from uuid import UUID
 
 from flowq.core.errors import FlowqError, InvalidInput, Unavailable
-from flowq.core.ids import RunId, StepRunId
+from flowq.core.ids import RunId, StepRunId, batch_of_run
 from flowq.engine.advance.after import run_ready
-from flowq.engine.advance.dispatch import after_commit, send
+from flowq.engine.advance.dispatch import after_commit, send, send_advance
 from flowq.engine.advance.starting import start_due
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
@@ -268,6 +269,8 @@ def _send_first(engine: Engine, starts: Sequence[Start], superseded: Superseded)
         for start in starts:
             if start.run.waits:
                 start_due(engine, start.run.id)
+            elif start.items > engine.policies.expand_at_once:
+                send_advance(engine, [batch_of_run(start.run.id)], priority=start.run.priority)
             elif start.undecided or not start.queued:
                 run_ready(engine, start.run.id)
 

@@ -7,7 +7,7 @@ a person asks. A step that waits for a child run has the reasons of that run.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Final
 
@@ -18,7 +18,7 @@ from flowq.core.states import RunState, StepState
 from flowq.engine.engine import Engine
 from flowq.engine.model.rows import Message
 from flowq.engine.model.waits import OpenStep, OpenSteps, WaitingSteps
-from flowq.engine.ports import Worker
+from flowq.engine.ports import ADVANCE_TASK, Worker
 from flowq.engine.waits.reasons import (
     Queues,
     Reason,
@@ -148,6 +148,8 @@ def _of_run(engine: Engine, run_id: RunId, workers: Workers, *, depth: int) -> l
     rows = _with_times(engine, run_id, rows)
     queues = _queues(engine, run_id, rows, workers)
     found = list(reasons(rows, queues, run_id=run_id, lease=engine.policies.lease))
+    if not rows.steps and rows.status is RunState.RUNNING:
+        found += _not_advanced(engine, run_id, rows.now, workers)
     if depth < _MAX_DEPTH and rows.status is not RunState.PAUSED:
         for step, child in islice(_children(engine, run_id, rows), _MAX_CHILDREN):
             found += _of_child(engine, step, child, workers, depth=depth + 1)
@@ -167,6 +169,25 @@ def _not_begun(engine: Engine, run_id: RunId) -> list[Waiting]:
     flow_name, key = head.flow_name, queueing.singleton_key
     holder = engine.records.autocommit(lambda tx: tx.runs.holder(flow_name, key))
     return [waits_for_run(flow_name, key, holder)]
+
+
+def _not_advanced(engine: Engine, run_id: RunId, now: datetime, workers: Workers) -> list[Waiting]:
+    """Return why a run that has begun has no open step: no worker may be there to advance it."""
+    head = engine.records.autocommit(lambda tx: tx.runs.head(run_id))
+    ready = engine.records.autocommit(lambda tx: tx.steps.ready(run_id))
+    began = None if head is None else head.started_at
+    if not ready or (began is not None and now - began < workers.fresh):
+        return []
+    try:
+        one = Message(node_id(run_id, ready[0]), run_id, ADVANCE_TASK, ready[0])
+        queue = engine.dispatcher.queue_of(one)
+    except BrokerUnavailable:
+        queue = ""
+    known, _ = workers.get()
+    missing = None if known is None else lacks(ADVANCE_TASK, queue, known)
+    if missing is None:
+        return []
+    return [replace(missing, step=ready[0], count=len(ready), state=StepState.PENDING, since=began)]
 
 
 def _of_child(

@@ -30,6 +30,21 @@ def test_every_run_ends_as_plain_python_says_whatever_breaks(
         assert report.failure is None, described(report)
 
 
+class ExpandedByWorkers(Play):
+    """A seed whose maps over known lists are left to workers, however short they are."""
+
+    def __init__(self, database: Database, seed: int) -> None:
+        super().__init__(database, seed)
+        self._world.set_policies(expand_at_once=0)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_maps_that_workers_expand_end_in_the_same_way(memory_database: Database, part: int) -> None:
+    for seed in range(part, _SEEDS // 10, 4):
+        report = ExpandedByWorkers(memory_database, seed).run()
+        assert report.failure is None, described(report)
+
+
 def test_seed_plays_the_same_in_every_process() -> None:
     texts = {
         subprocess.run(

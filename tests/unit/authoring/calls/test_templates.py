@@ -14,10 +14,15 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr, TypeAdapter
 
 from flowq.authoring.calls.refs import Ref
-from flowq.authoring.calls.templates import ValueLocation, to_condition, to_template
+from flowq.authoring.calls.templates import (
+    ValueLocation,
+    to_condition,
+    to_template,
+    to_templates,
+)
 from flowq.authoring.calls.tracing import Trace
 from flowq.core.errors import InvalidFlow
 from flowq.core.references import Reference, references, resolve
@@ -137,6 +142,27 @@ def test_any_json_comes_back_as_it_was(value: Any) -> None:
     template = to_template(value, PLACE)
 
     assert value == resolve(template, lambda _: pytest.fail("nothing to look up"))
+
+
+@pytest.mark.parametrize("kind", [None, Any, int, float, str, bool, date, list[int]])
+@given(
+    values=st.lists(JSON | st.sampled_from([10**5000, math.nan, REF, date(2030, 1, 1), "\ud800"]))
+)
+def test_items_of_a_list_are_written_as_each_alone(kind: Any, values: list[Any]) -> None:
+    """Long lists have a short way for plain values; it changes nothing, errors included."""
+    reader = None if kind is None else TypeAdapter(kind)
+
+    def written(of: Any) -> Any:
+        try:
+            return repr(of())
+        except InvalidFlow as error:
+            return str(error)
+
+    place = ValueLocation(TRACE, "the list of step 'pay'", source="shop.py:1")
+    alone = written(
+        lambda: [to_template(one, place.inside(i), reader) for i, one in enumerate(values)]
+    )
+    assert alone == written(lambda: to_templates(values, place, reader))
 
 
 class Client:
