@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 from celery import Celery
+from celery.app.routes import MapRoute
 from celery.backends.redis import RedisBackend
 from celery.utils import uuid
 from kombu import Producer
@@ -84,6 +85,7 @@ class CeleryDispatcher(Dispatcher):
     @override
     def send(self, batches: Sequence[Batch]) -> None:
         context = self._context()
+        queues: dict[str, str] = {}
         with self._producer(sum(len(batch.messages) for batch in batches)) as producer:
             for batch in batches:
                 in_chord = batch.in_chord and isinstance(self._app.backend, RedisBackend)
@@ -95,14 +97,9 @@ class CeleryDispatcher(Dispatcher):
                     headers = {**_headers(message), **context}
                     if in_chord:
                         headers |= {"group": batch.id, "group_index": index}
-                    self._publish(
-                        producer,
-                        message.shadow or message.name,
-                        message.queue,
-                        headers,
-                        body=body,
-                        priority=priority,
-                    )
+                    name = message.shadow or message.name
+                    queue = message.queue or self._known_queue(name, queues)
+                    self._publish(producer, name, queue, headers, body=body, priority=priority)
 
     @override
     def send_advance(
@@ -197,6 +194,16 @@ class CeleryDispatcher(Dispatcher):
             content_encoding="utf-8",
             priority=priority,  # type: ignore[arg-type]  # None is kombu's own default
         )
+
+    def _known_queue(self, name: str, known: dict[str, str]) -> str:
+        """Return the queue of a task, once for all unless the routes have a function."""
+        if name not in known:
+            queue = self._queue(name)
+            router: Any = self._app.amqp.router
+            if not all(isinstance(one, MapRoute) for one in router.routes):
+                return queue
+            known[name] = queue
+        return known[name]
 
     def _queue(self, name: str) -> str:
         """Return the queue of a task as Celery chooses it: its own, or that of `task_routes`."""

@@ -27,6 +27,7 @@ from flowq.engine.advance.passed_failures import HINT, passed_failure
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.events.failure_log import log_failed_map
+from flowq.engine.model.lazy_rows import LazySequence
 from flowq.engine.model.reruns import ReusedStep
 from flowq.engine.model.rows import Batch, Definition, NewStep
 from flowq.engine.model.stops import StopReason
@@ -220,12 +221,14 @@ class Advance:
     ) -> bool:
         """Insert the items of a map, and queue those that are not reused."""
         assert step.map is not None
-        node = node_id(self._run_id, step.key)
+        node, parameter = node_id(self._run_id, step.key), step.map.parameter
         order = self._graph.order[step.key]
-        rows = [
-            NewStep(item_id(node, index), step.key, step.name, order, 0, {step.map.parameter: item})
-            for index, item in enumerate(items)
-        ]
+
+        def row(index: int) -> NewStep:
+            inputs = {parameter: items[index]}
+            return NewStep(item_id(node, index), step.key, step.name, order, 0, inputs)
+
+        rows = LazySequence(len(items), row)
         batch = batch_of_items(node)
         engine, definition = self._engine, self._definition
         share = definition.spec.share
@@ -237,9 +240,9 @@ class Advance:
         kept = tuple(reused.values())
         whole = len(kept) == len(items)  # otherwise the batch of the others begins it
         self.on_commit(partial(publish.reused, self._engine, self._run_id, kept, begin=whole))
-        messages = tuple(
-            message(self._run_id, step, index) for index in range(len(items)) if index not in reused
-        )
+        run_id, new = self._run_id, range(len(items))
+        indices = [index for index in new if index not in reused] if reused else new
+        messages = LazySequence(len(indices), lambda place: message(run_id, step, indices[place]))
         if messages:
             one = batch_of(engine, definition, batch, messages, share)
             self._progress.batches.append(replace(one, reused=len(reused)))

@@ -98,7 +98,7 @@ def batch_of(
     engine: Engine,
     definition: Definition,
     batch: BatchId,
-    messages: tuple[Message, ...],
+    messages: Sequence[Message],
     share: str | None,
 ) -> Batch:
     """Return a batch of a run, as `node_batch`."""

@@ -3,7 +3,7 @@
 All are frozen. Rows of the database stay in the records; other code gets these values.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -44,7 +44,7 @@ class Batch:
     """
 
     id: BatchId
-    messages: tuple[Message, ...]
+    messages: Sequence[Message]
     in_chord: bool
     priority: int = 0  #: That of the run.
     reused: int = 0  #: Further items of the map, which a rerun reuses.

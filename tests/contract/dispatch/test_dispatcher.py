@@ -291,6 +291,40 @@ def test_shadow_is_routed_and_shown_in_place_of_the_name(app: Celery, client: re
     assert [sent["headers"]["task"], sent["headers"]["shadow"]] == ["steps.measure", "shop.pay"]
 
 
+def test_routes_that_are_a_function_choose_for_each_message(
+    app: Celery, client: redis.Redis
+) -> None:
+    chosen: list[str] = []
+
+    def router(name: str, *_: Any, **__: Any) -> dict[str, str]:
+        chosen.append(name)
+        return {"queue": f"shard{len(chosen) % 2}"}
+
+    app.conf.task_routes = (router,)
+    on_celery(app, client).dispatcher.send([batch(4, in_chord=True)])
+
+    assert chosen == ["steps.measure"] * 4
+    assert [client.llen("shard0"), client.llen("shard1")] == [2, 2]
+
+
+def test_routes_that_are_a_table_are_read_once_for_a_batch(
+    app: Celery, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.conf.task_routes = {"steps.measure": {"queue": "slow"}}
+    router, asked = app.amqp.router, list[str]()
+    route = router.route
+
+    def look(options: dict[str, Any], name: str) -> Any:
+        asked.append(name)
+        return route(options, name)
+
+    monkeypatch.setattr(router, "route", look)
+    on_celery(app, client).dispatcher.send([batch(40, in_chord=True)])
+
+    assert len(asked) == 1
+    assert client.llen("slow") == 40
+
+
 def _work() -> None:
     """Do nothing; only the name counts."""
 

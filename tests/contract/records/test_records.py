@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 
 import pytest
 import uuid_utils.compat as uuids
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import delete, event, select, text, update
 
 from flowq.adapters.records.database import SqlRecords
 from flowq.adapters.records.sql.tables import FlowRun, FlowStepRun
@@ -642,6 +642,21 @@ def test_map_is_expanded_once(records: SqlRecords, count: int) -> None:
     view = records.autocommit(lambda tx: tx.runs.view(run_id))
     assert view is not None
     assert view.total == count + 1
+
+
+def test_large_map_is_expanded_in_few_statements(records: SqlRecords) -> None:
+    """One for the map, and one for each 2,000 items."""
+    run_id, said = insert(records, new_run("a")), []
+
+    def look(*given: Any) -> None:
+        said.append(given[2].split()[0])
+
+    event.listen(records.engine, "before_cursor_execute", look)
+    expanded(records, run_id, 5_000)
+    event.remove(records.engine, "before_cursor_execute", look)
+
+    assert said.count("INSERT") == 3
+    assert said.count("UPDATE") <= 1
 
 
 def test_map_over_nothing_is_settled(records: SqlRecords) -> None:

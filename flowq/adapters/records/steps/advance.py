@@ -4,18 +4,34 @@ They change nodes without a lease: a pending step, or the node of a map. Each is
 state it comes from, like the writes of an attempt.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
+from itertools import islice
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Float, Integer, and_, bindparam, insert, or_, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Float,
+    Integer,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 from typing_extensions import override
 
 from flowq.adapters.records.runs.reruns import SqlReruns
 from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.repository import STEPS, Repository
-from flowq.adapters.records.sql.types import DbNow
+from flowq.adapters.records.sql.types import DbNow, dump_json
 from flowq.adapters.records.steps.stored import NODES
 from flowq.core.ids import BatchId, RunId
 from flowq.core.states import TERMINAL_STEP_STATES, StepState, step_sources
@@ -58,6 +74,38 @@ _EXPAND = Prepared(
         started_at=DbNow(),
     )
 )
+
+#: What the items of all maps begin with.
+_ITEM: Final[Mapping[str, Any]] = {
+    "status": StepState.QUEUED,
+    "created_at": DbNow(),
+    "pending_dependencies": 0,
+    "advanced": True,
+}
+#: Rows that are inserted together.
+_BUNCH: Final = 2_000
+_COMMON: Final = ("flow_run_id", "step_key", "batch_id", "share", "step_name", "step_order")
+_given = func.unnest(
+    bindparam("p_ids", type_=ARRAY(_C.id.type)),
+    bindparam("p_indices", type_=ARRAY(Integer)),
+    bindparam("p_inputs", type_=ARRAY(Text)),
+).table_valued("id", "map_index", "inputs").render_derived(name="given")  # fmt: skip
+_NEW_ITEMS: Final[Mapping[str, Any]] = {
+    "id": _given.c.id,
+    "map_index": _given.c.map_index,
+    "inputs": cast(_given.c.inputs, _C.inputs.type),
+    **{name: bindparam(f"p_{name}", type_=_C[name].type) for name in _COMMON},
+    **_ITEM,
+    "wake_at": _WAKE_AT,
+}
+#: An INSERT of many rows by `executemany` takes several times as long.
+_INSERT_MANY = insert(STEPS).from_select(
+    list(_NEW_ITEMS),
+    select(*(
+        one if isinstance(one, ColumnElement) else literal(one, _C[name].type)
+        for name, one in _NEW_ITEMS.items()
+    )),
+)  # fmt: skip
 
 _ENDED_NODE = and_(
     _C.flow_run_id == bindparam("p_run"),
@@ -140,32 +188,34 @@ class AdvanceWrites(Repository, AdvanceRows):
         given = {"p_run": run_id, "p_keys": [key], "p_batch": batch, "p_size": len(items)}
         if not self._changes(_EXPAND, given):
             return False
-        constant = insert(STEPS).values(
-            flow_run_id=run_id,
-            step_key=key,
-            status=StepState.QUEUED,
-            created_at=DbNow(),
-            wake_at=DbNow(resend_after.total_seconds()),
-            batch_id=batch,
-            pending_dependencies=0,
-            advanced=True,
-            **({} if share is None else {"share": share}),
-        )
-        rows = [
-            {
-                "id": item.id,
-                "step_name": item.name,
-                "step_order": item.order,
-                "map_index": index,
-                "inputs": item.inputs,
-            }
-            for index, item in enumerate(items)
-            if index not in reused
-        ]
-        if rows:
-            self._run(constant, rows)
+        common = {"flow_run_id": run_id, "step_key": key, "batch_id": batch, "share": share}
+        after = resend_after.total_seconds()
+        for rows in _bunches(items, reused):
+            first = rows[0][1]
+            of_step = {**common, "step_name": first.name, "step_order": first.order}
+            self._insert_items(of_step, rows, after)
         SqlReruns(self._within).insert_reused(run_id, list(reused.values()))
         return True
+
+    def _insert_items(
+        self, common: Mapping[str, Any], rows: Sequence[tuple[int, NewStep]], after: float
+    ) -> None:
+        """Insert items of a map, which are queued; on PostgreSQL in one statement for all."""
+        if self._connection.dialect.name == "postgresql":
+            columns = {
+                "p_ids": [item.id for _, item in rows],
+                "p_indices": [index for index, _ in rows],
+                "p_inputs": [dump_json(item.inputs) for _, item in rows],
+            }
+            self._run(
+                _INSERT_MANY,
+                {**{f"p_{k}": v for k, v in common.items()}, **columns, "p_resend": after},
+            )
+            return
+        self._run(
+            insert(STEPS).values(**common, **_ITEM, wake_at=DbNow(after)),
+            [{"id": item.id, "map_index": index, "inputs": item.inputs} for index, item in rows],
+        )
 
     @override
     def advance(
@@ -201,3 +251,12 @@ class AdvanceWrites(Repository, AdvanceRows):
         if key is None:
             return self._run(_CANCEL_RUN, {"p_run": run_id}).rowcount
         return self._run(_CANCEL_ITEMS, {"p_run": run_id, "p_key": key}).rowcount
+
+
+def _bunches(
+    items: Sequence[NewStep], reused: Mapping[int, ReusedStep]
+) -> Iterator[list[tuple[int, NewStep]]]:
+    """Yield the items that are not reused with their indices, some at a time."""
+    new = ((index, item) for index, item in enumerate(items) if index not in reused)
+    while rows := list(islice(new, _BUNCH)):
+        yield rows
