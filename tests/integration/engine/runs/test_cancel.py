@@ -5,6 +5,7 @@ import contextvars
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -496,37 +497,56 @@ EARLY_OR_LATE = [
 ]
 
 
-@pytest.mark.parametrize("time_", [1, 2, 4])
-@pytest.mark.parametrize("point", EARLY_OR_LATE)
-@pytest.mark.parametrize("flow_", [line, top, mapped])
-def test_cancel_at_any_point_holds_unless_the_run_had_ended(
-    patient: Stage, flow_: Any, point: FaultPoint, time_: int
-) -> None:
-    stage = patient
+def play(stage: Stage, flow_: Any, reach: Callable[[Played, FaultPoint], None]) -> Played:
+    """Play a run, and pass on each point that it comes by."""
     played = stage.submit(flow_, {"count": 4} if flow_ is mapped else {})
+    with injected(lambda point: reach(played, point)):
+        stage.dispatcher.run(stage.engine)
+    return played
+
+
+def play_cancelled(
+    stage: Stage, flow_: Any, point: FaultPoint, time_: int
+) -> tuple[Played, RunState]:
+    """Cancel a run when it comes by a point the n-th time; returns what the cancel answered."""
     answers: list[RunState] = []
     reached: list[FaultPoint] = []
 
-    def hook(here: FaultPoint) -> None:
+    def reach(played: Played, here: FaultPoint) -> None:
         if here is point:
             reached.append(here)
             if len(reached) == time_:
                 answers.append(cancelled(played, "now"))
 
-    with injected(hook):
-        stage.dispatcher.run(stage.engine)
+    played = play(stage, flow_, reach)
+    (answer,) = answers
+    return played, answer
 
-    status = check_closed(stage, played.id)
-    if not answers:
-        assert status is RunState.COMPLETED
-    elif answers == [RunState.COMPLETED]:
-        assert (point, status) == (FaultPoint.AFTER_FINISH, RunState.COMPLETED)
-    else:
-        assert status is RunState.CANCELLED
-        assert played.error == "now"
-    stage.sweep()
-    stage.dispatcher.run(stage.engine)
-    assert played.status is status
+
+@pytest.mark.parametrize("flow_", [line, top, mapped])
+def test_cancel_at_any_point_holds_unless_the_run_had_ended(patient: Stage, flow_: Any) -> None:
+    """The points are those that the flow comes by when nobody cancels it."""
+    passed: Counter[FaultPoint] = Counter()
+    undisturbed = play(patient, flow_, lambda _played, point: passed.update([point]))
+    assert check_closed(patient, undisturbed.id) is RunState.COMPLETED
+    closed = [(undisturbed, RunState.COMPLETED)]
+
+    moments = [(p, n) for p in EARLY_OR_LATE for n in (1, 2, 4) if n <= passed[p]]
+    assert {FaultPoint.BEFORE_CLAIM, FaultPoint.AFTER_FINISH} <= {point for point, _ in moments}
+    for moment in moments:
+        played, answer = play_cancelled(patient, flow_, *moment)
+        status = check_closed(patient, played.id)
+        if answer is RunState.COMPLETED:
+            assert moment[0] is FaultPoint.AFTER_FINISH, moment
+            assert status is RunState.COMPLETED, moment
+        else:
+            assert status is RunState.CANCELLED, moment
+            assert played.error == "now", moment
+        closed.append((played, status))
+
+    patient.sweep()
+    patient.dispatcher.run(patient.engine)
+    assert [played.status for played, _ in closed] == [status for _, status in closed]
 
 
 @pytest.mark.parametrize(
