@@ -134,7 +134,20 @@ ALL: Final = (*GRAPHS, *PROGRAMS)
 
 ways = pytest.mark.parametrize("way", ALL)
 #: Options are said where a step is defined, or by the one who calls it.
-said = pytest.mark.parametrize("said", ["defined", "called"])
+SAID: Final = ("defined", "called")
+_turns = count()
+
+
+def told(test: Callable[..., None]) -> Callable[..., None]:
+    """Test an option in all ways, and said in both places, which take turns.
+
+    Each option meets each way and each place, and each way both places, with one option or the
+    next: the place and the way do not know of each other.
+    """
+    turn = next(_turns)
+    pairs = [(way, SAID[(number + turn) % 2]) for number, way in enumerate(ALL)]
+    parametrized: Callable[..., None] = pytest.mark.parametrize("way, said", pairs)(test)
+    return parametrized
 
 
 def stepped(function: Callable[..., Any], said: str, **options: Any) -> Step[..., Any]:
@@ -184,8 +197,7 @@ def in_flight(value: Any) -> Any:
 # --- the table -----------------------------------------------------------------------------------
 
 
-@ways
-@said
+@told
 def test_retries(way: Any, said: str) -> None:
     made = stepped(third_time_lucky, said, retries=2)
 
@@ -195,8 +207,7 @@ def test_retries(way: Any, said: str) -> None:
     assert calls == {"a": 3, "b": 3}
 
 
-@ways
-@said
+@told
 def test_retry_as_a_whole_policy(way: Any, said: str) -> None:
     policy = RetryPolicy(max_attempts=3, initial_delay=timedelta(hours=1), backoff=3, jitter=0)
     policy = policy.model_copy(update={"max_delay": timedelta(days=1)})
@@ -206,8 +217,7 @@ def test_retry_as_a_whole_policy(way: Any, said: str) -> None:
         assert timedelta(hours=4) <= run.now - BEGIN < timedelta(hours=4, minutes=1)
 
 
-@ways
-@said
+@told
 def test_delay_of_retries(way: Any, said: str) -> None:
     made = stepped(third_time_lucky, said, retries=2, retry_delay=3600)
 
@@ -217,8 +227,7 @@ def test_delay_of_retries(way: Any, said: str) -> None:
         assert timedelta(hours=1.8) <= run.now - BEGIN < timedelta(hours=1.9)
 
 
-@ways
-@said
+@told
 def test_backoff_of_retries(way: Any, said: str) -> None:
     made = stepped(third_time_lucky, said, retries=2, retry_delay=10, backoff=10)
 
@@ -227,8 +236,7 @@ def test_backoff_of_retries(way: Any, said: str) -> None:
         assert timedelta(seconds=99) <= run.now - BEGIN < timedelta(seconds=100)
 
 
-@ways
-@said
+@told
 @pytest.mark.parametrize("error, attempts", [(OSError, 3), (KeyError, 1)])
 def test_errors_to_retry_on(way: Any, said: str, error: Any, attempts: int) -> None:
     made = stepped(third_time_lucky, said, retries=2, retry_on=error)
@@ -239,16 +247,14 @@ def test_errors_to_retry_on(way: Any, said: str, error: Any, attempts: int) -> N
     assert calls == {"a": attempts}
 
 
-@ways
-@said
+@told
 def test_timeout(way: Any, said: str) -> None:
     with testing.start(way(stepped(naps, said, timeout=0.05), ["a"])) as run:
         assert run.finish() is RunState.FAILED
         assert "longer than its timeout of 0.05 s" in str(run.view().error)
 
 
-@ways
-@said
+@told
 def test_queue(way: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     queues: list[str | None] = []
 
@@ -265,8 +271,7 @@ def test_queue(way: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [queue for queue in queues if queue] == ["gpu", "gpu"]
 
 
-@ways
-@said
+@told
 def test_cache(way: Any, said: str) -> None:
     with testing.start(way(stepped(counted, said, cache=3600), ["a", "b", "a"])) as run:
         assert results_of(run) == ["a", "b", "a"]
@@ -283,8 +288,7 @@ def test_key_function_of_a_cache(way: Any) -> None:
         assert results_of(run) == ["a", "bb", "a"]
 
 
-@ways
-@said
+@told
 def test_rate(way: Any, said: str) -> None:
     made = stepped(counted, said, rate=Rate(1, per=timedelta(minutes=10)))
 
@@ -293,8 +297,7 @@ def test_rate(way: Any, said: str) -> None:
         assert run.now - BEGIN >= timedelta(minutes=20)
 
 
-@ways
-@said
+@told
 def test_rate_of_tokens(way: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is asked for is asked of the records; what answers cost is for other tests."""
     admitted: list[Any] = []
@@ -314,8 +317,7 @@ def test_rate_of_tokens(way: Any, said: str, monkeypatch: pytest.MonkeyPatch) ->
     assert [(limit.key, limit.slots) for limit in admitted] == [("tokens/60:openai", 500)] * 2
 
 
-@ways
-@said
+@told
 def test_concurrency(way: Any, said: str, records: SqlRecords) -> None:
     limited = stepped(in_flight, said, concurrency=1)
     keyed = stepped(in_flight, said, concurrency=Concurrency(1, key="of {value}"))
@@ -341,8 +343,7 @@ def test_steps_without_limit_are_in_flight_together(way: Any, records: SqlRecord
     assert InFlight.most > 1
 
 
-@ways
-@said
+@told
 def test_allowed_failure(way: Any, said: str) -> None:
     with testing.start(way(stepped(fails, said, allow_failure=True), ["a"])) as run:
         result = results_of(run)
