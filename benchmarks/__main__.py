@@ -8,7 +8,7 @@ make a round slower.
     make bench                 all of it
     make bench ARGS=growth     one part of it: throughput, naps, growth, programs, payloads,
                                models, uneven, blocks, http, playbooks, pipelines, workflows,
-                               shares, logs
+                               shares, logs, many
     BENCH_EVENTS=0 make bench  without the events for Flower, on both sides
 """
 
@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -335,44 +336,14 @@ def http() -> None:
     report("EDGE_COMPLETED to its reader, p95", "", f"{delay:.2f} s", "", "<= 0.5 s")
 
 
-def playbooks() -> None:
-    """Compare playbooks with the same work in Python."""
-    from benchmarks import playbooks as measured
+def rows_of(module: str) -> Callable[[], None]:
+    """Return a part that reports the rows of a module of its own."""
 
-    for row in measured.rows():
-        report(*row)
+    def part() -> None:
+        for row in import_module(f"benchmarks.{module}").rows():
+            report(*row)
 
-
-def pipelines() -> None:
-    """Measure what a pipeline adds to the same work without it."""
-    from benchmarks import pipelines as measured
-
-    for row in measured.rows():
-        report(*row)
-
-
-def workflows() -> None:
-    """Compare workflows with the same flows in Python."""
-    from benchmarks import workflows as measured
-
-    for row in measured.rows():
-        report(*row)
-
-
-def shares() -> None:
-    """Measure a small tenant behind a large one, and the large one alone."""
-    from benchmarks import shares as measured
-
-    for row in measured.rows():
-        report(*row)
-
-
-def logs() -> None:
-    """Measure what logged lines cost."""
-    from benchmarks import logs as measured
-
-    for row in measured.rows():
-        report(*row)
+    return part
 
 
 def main() -> None:
@@ -388,11 +359,12 @@ def main() -> None:
         "uneven": uneven,
         "blocks": blocks,
         "http": http,
-        "playbooks": playbooks,
-        "pipelines": pipelines,
-        "workflows": workflows,
-        "shares": shares,
-        "logs": logs,
+        "playbooks": rows_of("playbooks"),
+        "pipelines": rows_of("pipelines"),
+        "workflows": rows_of("workflows"),
+        "shares": rows_of("shares"),
+        "logs": rows_of("logs"),
+        "many": rows_of("many"),
     }
     if not any(wanted in name for name in parts):
         raise SystemExit(f"there is no part {wanted!r}; give one of {', '.join(parts)}")

@@ -86,6 +86,18 @@ def fan_out(n: int) -> int:
     return count(noop.map(numbers(n)))
 
 
+@flow
+def literal(n: int) -> int:
+    """1 → n → 1, over a list that is known at the submission."""
+    return count(noop.map(list(range(n))))
+
+
+@flow
+def listed(numbers: list[int]) -> int:
+    """Do the same over a list that is an input."""
+    return count(noop.map(numbers))
+
+
 @step
 def log_lines(x: int, lines: int) -> int:
     """Log some lines; a worker with Celery's own level takes warnings."""
