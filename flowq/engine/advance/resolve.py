@@ -2,13 +2,15 @@
 
 All references of one template are looked up together: one read of the rows they name, one read of
 the cache for all small results, one read of the store for each large one. A reference to a map is
-the list of its items' results in order; with an index it reads only that item. Large values of
-which only parts are needed are shared between the steps of a process, see `value_cache`.
+the list of its items' results in order, which are read in pages: of 100,000 items only the values
+are in memory together. With an index it reads only that item. Large values of which only parts are
+needed are shared between the steps of a process, see `value_cache`.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Final, TypeGuard
 
 from flowq.core.errors import StepError
 from flowq.core.ids import RunId
@@ -25,6 +27,9 @@ from flowq.engine.results.value_cache import own_copy
 
 #: Rows by step and, for a single item of a map, its index.
 Rows = dict[tuple[str, int | None], StoredStep | list[StoredStep]]
+
+#: Items of a map whose rows are in memory together.
+_PAGE: Final = 1_000
 
 
 def lookup(
@@ -50,8 +55,12 @@ def lookup(
     given = _given(engine, {ref.step: known[ref.step] for ref in asked if ref.step in known})
     wanted = [reference for reference in asked if reference.step not in given]
     rows = _whole(wanted, nodes)
+    maps: dict[str, list[Any]] = {}
     if rows is None:
-        rows = engine.records.autocommit(lambda tx: read_rows(tx, run_id, wanted))
+        rows = engine.records.autocommit(lambda tx: read_rows(tx, run_id, wanted, in_pages=True))
+        for node in [one for (_, index), one in rows.items() if index is None and _is_map(one)]:
+            del rows[node.key, None]
+            maps[node.key] = _items_of(engine, run_id, node)
     refs = {row.result.key: row.result for row in _all(rows) if row.result}
     shared = _shared(engine, wanted, rows)
     own = [ref for key, ref in refs.items() if key not in shared]
@@ -60,15 +69,40 @@ def lookup(
     def find(reference: Reference) -> Any:
         if reference.step in given:
             return own_copy(follow(given[reference.step], reference.path, reference))
+        if reference.step in maps:
+            items = maps[reference.step]
+            return follow(items, reference.path, reference) if reference.path else list(items)
         found = rows[place_of(reference)]
-        if isinstance(found, list):
-            value: Any = [result_of(row, values) for row in found]
-            return follow(value, reference.path, reference)
+        assert isinstance(found, StoredStep)
         rest = reference.path[1:] if found.map_index is not None else reference.path
         part = follow(result_of(found, values), rest, reference)
         return own_copy(part) if found.result and found.result.key in shared else part
 
     return find
+
+
+def _is_map(row: StoredStep | list[StoredStep]) -> TypeGuard[StoredStep]:
+    """Return whether a row is a map that has completed, so that its items have the results."""
+    return (
+        isinstance(row, StoredStep)
+        and row.map_size is not None
+        and row.status is StepState.COMPLETED
+    )
+
+
+def _items_of(engine: Engine, run_id: RunId, node: StoredStep) -> list[Any]:
+    """Return the results of the items of a map."""
+    values: list[Any] = []
+    for first in range(0, node.map_size or 0, _PAGE):
+        rows = engine.records.autocommit(partial(_page, run_id=run_id, key=node.key, first=first))
+        refs = [row.result for row in rows if row.result is not None]
+        loaded = dict(zip([ref.key for ref in refs], load(engine, refs), strict=True))
+        values += [result_of(row, loaded) for row in rows]
+    return values
+
+
+def _page(tx: Transaction, *, run_id: RunId, key: str, first: int) -> list[StoredStep]:
+    return tx.steps.items(run_id, key, first, _PAGE)
 
 
 def _given(engine: Engine, refs: Mapping[str, ResultRef]) -> dict[str, Any]:
@@ -139,8 +173,14 @@ def _whole(wanted: Sequence[Reference], nodes: Sequence[StoredStep]) -> Rows | N
     return {place_of(reference): by_key[reference.step] for reference in wanted}
 
 
-def read_rows(tx: Transaction, run_id: RunId, wanted: Sequence[Reference]) -> Rows:
-    """Return the rows that references name, by their places; of a whole map those of its items."""
+def read_rows(
+    tx: Transaction, run_id: RunId, wanted: Sequence[Reference], *, in_pages: bool = False
+) -> Rows:
+    """Return the rows that references name, by their places; of a whole map those of its items.
+
+    Args:
+        in_pages: Whether the caller reads the items of whole maps; then these have only their node.
+    """
     nodes = {row.key: row for row in tx.steps.stored(run_id, list({ref.step for ref in wanted}))}
     places = dict.fromkeys(map(place_of, wanted))
     items_of = Counter(key for key, _ in places)
@@ -150,6 +190,8 @@ def read_rows(tx: Transaction, run_id: RunId, wanted: Sequence[Reference]) -> Ro
         node = nodes[key]
         if node.map_size is None or node.status is not StepState.COMPLETED:
             rows[key, index] = node
+        elif in_pages and (key, None) in places:
+            rows[key, None] = node
         elif index is None or items_of[key] > 1:
             if key not in every:
                 every[key] = tx.steps.items(run_id, key)

@@ -151,11 +151,14 @@ class StepReads(Repository, ReadRows):
         return None if row is None else stored_step(row)
 
     @override
-    def items(self, run_id: RunId, key: str) -> list[StoredStep]:
+    def items(
+        self, run_id: RunId, key: str, first: int = 0, limit: int | None = None
+    ) -> list[StoredStep]:
         query = (
             select(*_STORED)
-            .where(_C.flow_run_id == run_id, _C.step_key == key, _C.map_index.is_not(None))
+            .where(_C.flow_run_id == run_id, _C.step_key == key, _C.map_index >= first)
             .order_by(_C.map_index)
+            .limit(limit)
         )
         return [stored_step(row) for row in self._run(query)]
 

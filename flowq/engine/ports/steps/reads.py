@@ -38,8 +38,10 @@ class ReadRows(Protocol):
     def item(self, run_id: RunId, key: str, index: int) -> StoredStep | None:
         """Return one item of a map."""
 
-    def items(self, run_id: RunId, key: str) -> list[StoredStep]:
-        """Return all items of a map, in order."""
+    def items(
+        self, run_id: RunId, key: str, first: int = 0, limit: int | None = None
+    ) -> list[StoredStep]:
+        """Return items of a map in order, from an index on; all of them without a limit."""
 
     def step_progress(self, run_id: RunId) -> list[StepProgress]:
         """Return the progress of each step run of a run, in step order, items after their map."""
