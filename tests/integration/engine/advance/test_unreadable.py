@@ -30,6 +30,8 @@ from tests.tools.playing import Played, Stage
 from tests.tools.waiting import wait_until
 
 DEEP: Final = 5_000
+#: Passes of the sweeper that send nothing, after which a paused run counts as left alone.
+QUIET: Final = 3
 #: What may come to stand in a column. SQLite keeps even what is no JSON.
 POISONS: Final[dict[str, str]] = {
     "null": "null",
@@ -161,16 +163,27 @@ def poisons(database: SqlRecords) -> list[tuple[str, str]]:
 
 
 def let_time_pass(database: SqlRecords, *runs: Played) -> Stage:
+    """Sweep and deliver until the runs have ended, or are paused and nothing moves any more."""
     stage = another_process(database)
+    quiet = 0
     for _ in range(25):
-        if all(run.status in TERMINAL_RUN_STATES for run in runs):
+        states = {status_of(database, run) for run in runs}
+        if states <= TERMINAL_RUN_STATES or quiet == QUIET:
             break
         stage.sweep()
+        is_paused = states <= TERMINAL_RUN_STATES | {RunState.PAUSED}
+        quiet = quiet + 1 if is_paused and not stage.dispatcher._ready else 0
         while stage.dispatcher._ready:
             delivery = stage.dispatcher._next()
             assert delivery is not None
             stage.dispatcher.deliver(stage.engine, delivery)
     return stage
+
+
+def status_of(database: SqlRecords, run: Played) -> RunState:
+    status = database.autocommit(lambda tx: tx.runs.status(run.id))
+    assert status is not None
+    return status
 
 
 @pytest.mark.parametrize("kind", PLAYS)
