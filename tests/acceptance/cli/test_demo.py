@@ -19,6 +19,8 @@ from tests.acceptance.commands import ROOT, Shell, interrupt
 from tests.tools import servers
 
 FOLDER = str(ROOT / "flowq" / "core")
+#: It takes no time to read, where the report is not looked at.
+SMALL = str(ROOT / "flowq" / "core" / "limits")
 #: It takes some seconds to read.
 LARGE = str(ROOT / "flowq")
 
@@ -92,7 +94,7 @@ def test_folder_of_a_demo_has_to_exist(shell: Shell) -> None:
 
 
 def test_large_results_of_the_demo_go_to_the_object_store(shell: Shell) -> None:
-    done = shell.flowq("demo", LARGE, FLOWQ_RESULT_THRESHOLD_BYTES="100000")
+    done = shell.flowq("demo", FOLDER, FLOWQ_RESULT_THRESHOLD_BYTES="5000")
 
     assert 0 == done.code, done.err
     assert re.search(r"completed  ([\d,]+) of \1 steps", done.err)
@@ -121,7 +123,7 @@ def test_demo_that_is_interrupted_stops_all_that_it_started(
 def test_demo_that_is_kept_leaves_flower_open_until_it_is_interrupted(
     shell: Shell, number: signal.Signals
 ) -> None:
-    with shell.begun("demo", "--keep", FOLDER) as process:
+    with shell.begun("demo", "--keep", SMALL) as process:
         begun(process, "Flower is open until you press Ctrl-C")
         assert process.stderr is not None
         process.stderr.readline()
@@ -147,7 +149,7 @@ def test_flower_of_a_demo_serves_though_others_have_its_usual_port(shell: Shell)
     with ExitStack() as taken:
         with suppress(OSError):  # then a test beside this one has it
             taken.enter_context(socket.create_server(("127.0.0.1", 5555)))
-        with shell.begun("demo", "--keep", FOLDER) as process:
+        with shell.begun("demo", "--keep", SMALL) as process:
             begun(process, "Flower is open until you press Ctrl-C")
             assert process.stderr is not None
             process.stderr.readline()
@@ -158,7 +160,7 @@ def test_flower_of_a_demo_serves_though_others_have_its_usual_port(shell: Shell)
 
 
 def test_demo_says_that_its_flower_has_died(shell: Shell) -> None:
-    with shell.begun("demo", "--keep", FOLDER) as process:
+    with shell.begun("demo", "--keep", SMALL) as process:
         begun(process, "Flower is open until you press Ctrl-C")
         pid = DemoFlower(shell.home).pid
         assert pid is not None
@@ -180,7 +182,7 @@ def test_demo_that_was_killed_is_cleared_up_by_the_next(shell: Shell) -> None:
     assert (worker, server) == (DemoWorker(shell.home).pid, EmbeddedValkey(shell.home).pid)
     assert worker is not None
 
-    done = shell.flowq("demo", FOLDER)
+    done = shell.flowq("demo", SMALL)
 
     assert 0 == done.code, done.err
     assert f"of an earlier demo stopped, pid {worker}" in done.err
@@ -195,7 +197,7 @@ def test_demo_does_not_stop_a_server_that_was_there(shell: Shell) -> None:
     server.ensure()
     pid = server.pid
 
-    done = shell.flowq("demo", FOLDER)
+    done = shell.flowq("demo", SMALL)
 
     assert 0 == done.code, done.err
     assert "runs already and stays" in done.err
@@ -203,10 +205,10 @@ def test_demo_does_not_stop_a_server_that_was_there(shell: Shell) -> None:
 
 
 def test_second_demo_in_the_same_folder_is_refused(shell: Shell) -> None:
-    with shell.begun("demo", "--keep", FOLDER) as process:
+    with shell.begun("demo", "--keep", SMALL) as process:
         begun(process, "✓ worker")
 
-        done = shell.flowq("demo", FOLDER)
+        done = shell.flowq("demo", SMALL)
 
         assert 2 == done.code
         assert "another demo is running in .flowq" in done.err
@@ -231,7 +233,7 @@ def test_worker_that_dies_is_shown_with_its_last_words(shell: Shell) -> None:
 def test_worker_that_would_take_the_steps_away_is_named(shell: Shell) -> None:
     """It would take every other step and could not run it."""
     with shell.worker():
-        done = shell.flowq("demo", FOLDER)
+        done = shell.flowq("demo", SMALL)
 
     assert 2 == done.code
     assert "has not registered the steps of the sample" in done.err

@@ -48,7 +48,7 @@ def test_page_receives_each_step_soon_after_its_end(cluster: Cluster, tmp_path: 
         for place, end in enumerate(ended, start=1)
     ]
     print(f"received after {sorted(late)[len(late) // 2]:.2f} s, at most {max(late):.2f} s")
-    assert max(late) < 1.0
+    assert max(late) < 3.0  # none waits for the end of the run
     assert len(done) > 5  # not all at the end
     assert ("completed", view.total) == (page.run()["status"], page.run()["total"])
     assert ("completed", 20, 20) == tuple(

@@ -1,5 +1,6 @@
 """The Flows tab answers for a run whose rows cannot be read, and says why."""
 
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,7 @@ NAME: Final = "tests.unreadable"
 TABS: Final = ["graph", "gantt", "steps", "errors", "events", "cost"]
 ACTIONS: Final = ["signal", "cancel", "budget", "pause", "resume"]
 FILES: Final = ["inputs.json", "outputs.json"]
+LISTS: Final = ["/flows", "/flows?text=unreadable", "/flows/cost", f"/flows/by-name/{NAME}"]
 
 
 @step
@@ -35,8 +37,7 @@ def mapped(number: int) -> Any:
 
 def pages(run_id: str) -> list[str]:
     own = ["", *TABS, *ACTIONS, *FILES, "steps/plus", "steps/plus-2", "steps/plus_2"]
-    listed = ["/flows", "/flows?text=unreadable", "/flows/cost", f"/flows/by-name/{NAME}"]
-    return [*listed, *(f"/flows/{run_id}/{part}".rstrip("/") for part in own)]
+    return [f"/flows/{run_id}/{part}".rstrip("/") for part in own]
 
 
 def meet(records: SqlRecords, run_id: str) -> None:
@@ -61,8 +62,10 @@ def test_no_page_of_an_unreadable_run_fails(database_url: str, tmp_path: Path) -
         for place, (table, column) in enumerate(COLUMNS):
             if table not in ("flow_runs", "flow_step_runs"):
                 continue
+            spoilt: dict[str, str] = {}
             for value in poisons[place % 3 :: 3] if column != "spec" else poisons:
                 run_id = str(cluster.submit(mapped, number=1))
+                spoilt[run_id] = value[:40]
                 own = "id" if table == "flow_runs" else "flow_run_id"
                 cast = "" if is_sqlite else "::json"
                 query = f"UPDATE {table} SET {column} = (:value){cast} WHERE {own} = :run"
@@ -81,7 +84,23 @@ def test_no_page_of_an_unreadable_run_fails(database_url: str, tmp_path: Path) -
                     shown = site.ask(f"/flows/{run_id}").text
                     if "cannot be read" not in shown:
                         failed.append((table, column, value[:40], "no reason", 0))
-                asked = site.form(f"/flows/{run_id}/cancel", {"reason": "spoilt"})
-                if asked.status not in (303, 409):
-                    failed.append((table, column, value[:40], "POST cancel", asked.status))
+            failed += [
+                (table, column, *one)
+                for one in [*_failed_lists(site), *_failed_cancels(site, spoilt)]
+            ]
     assert [] == failed
+
+
+def _failed_lists(site: Site) -> list[tuple[str, str, int]]:
+    """Ask for the lists, each of which has all runs."""
+    answers = [(page, site.ask(page).status) for page in LISTS]
+    return [("any", page, status) for page, status in answers if status >= 500]
+
+
+def _failed_cancels(site: Site, spoilt: Mapping[str, str]) -> list[tuple[str, str, int]]:
+    """Cancel runs, given with what spoils them."""
+    answers = [
+        (value, site.form(f"/flows/{run_id}/cancel", {"reason": "spoilt"}).status)
+        for run_id, value in spoilt.items()
+    ]
+    return [(value, "POST cancel", status) for value, status in answers if status not in (303, 409)]
