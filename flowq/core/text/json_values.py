@@ -21,6 +21,9 @@ MAX_INTEGER_BITS: Final = 14_000
 #: The key that marks a float that JSON lacks.
 FLOAT: Final = "$float"
 
+#: Types of values without parts or marks; they are passed over where a list may be long.
+_PLAIN: Final = frozenset({str, int, bool, type(None)})
+
 #: A place inside a value: keys and indices.
 JsonPath = tuple[str | int, ...]
 
@@ -48,8 +51,11 @@ def _flaw_of_parts(data: Any, place: JsonPath) -> tuple[JsonPath, str] | None:
     for key, item in enumerate(data) if isinstance(data, list) else data.items():
         if isinstance(key, str) and (why := flaw_of_text(key)):
             return place, f"has a key that {why}"
-        # Most parts are short texts, and a run has many of them.
-        if (type(item) is not str or not item.isascii()) and (found := flaw(item, (*place, key))):
+        # Most parts are short texts or numbers, and a run has many of them.
+        kind = type(item)
+        if (kind is str and item.isascii()) or (kind is int and not is_too_long(item)):
+            continue
+        if found := flaw(item, (*place, key)):
             return found
     return None
 
@@ -103,7 +109,7 @@ def marked(data: Any) -> Any:
         inner = {key: marked(item) for key, item in data.items()}
         return {FLOAT: inner} if FLOAT in data else inner
     if isinstance(data, list):
-        return [marked(item) for item in data]
+        return [item if type(item) in _PLAIN else marked(item) for item in data]
     return data
 
 
@@ -126,7 +132,7 @@ def unmarked(data: Any) -> Any:
             return float(inner) if isinstance(inner, str) else _unmarked_items(inner)
         return _unmarked_items(data)
     if isinstance(data, list):
-        return [unmarked(item) for item in data]
+        return [item if type(item) in _PLAIN else unmarked(item) for item in data]
     return data
 
 

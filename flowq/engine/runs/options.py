@@ -24,6 +24,8 @@ from flowq.engine.results.codecs.read_back import describe_difference, differenc
 
 #: A later time is a mistake: databases cannot add much more to their clocks.
 _LONGEST = timedelta(days=36_500)
+#: Types of JSON data without parts, so without sets.
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
 class SubmitOptions(TypedDict, total=False):
@@ -288,7 +290,8 @@ def _sets_sorted(value: Any, recorded: Any) -> Any:
     if isinstance(recorded, list) and isinstance(value, list | tuple | set | frozenset):
         if len(value) != len(recorded):  # a serialiser of the user changed it
             return recorded
-        parts = [_sets_sorted(*pair) for pair in zip(value, recorded, strict=True)]
+        pairs = zip(value, recorded, strict=True)
+        parts = [one if type(one) in _SCALARS else _sets_sorted(own, one) for own, one in pairs]
         return sorted(parts, key=_text_of) if isinstance(value, set | frozenset) else parts
     if isinstance(recorded, dict):
         parts_of = _parts(value, recorded)
