@@ -47,6 +47,7 @@ from flowq.entrypoints.task_names import TaskNames
 from flowq.entrypoints.unknown_steps import UnknownSteps
 from flowq.entrypoints.worker_events import EventBatching
 from flowq.entrypoints.worker_logs import keep_logs
+from flowq.entrypoints.worker_programs import continue_program
 
 logger = logging.getLogger(__name__)
 
@@ -210,6 +211,8 @@ def _run_watched(task: "Task[Any, Any]", engine: Engine) -> BaseException | None
         return None
     sender = task.request.get("traceparent")
     ended = run_attempt(engine, step_id, run_id, in_chord=in_chord, traceparent=sender)
+    if ended.program is not None:
+        continue_program(task, engine, ended.program)
     if ended.ending is AttemptEnding.NOT_CLAIMED and not in_chord:
         retry_on_outage(engine, lambda _: not_claimed(engine, step_id), stop=True)
     elif ended.ending is AttemptEnding.RELEASED:

@@ -19,7 +19,7 @@ from functools import partial
 from uuid import UUID
 
 from flowq.core.errors import RunUnreadable
-from flowq.core.ids import BatchId, BatchKind, RunId, StepRunId, parse_batch
+from flowq.core.ids import BatchId, BatchKind, LeaseToken, RunId, StepRunId, parse_batch
 from flowq.core.spec import Gate, StepKind, StepSpec
 from flowq.core.states import StepState
 from flowq.engine.advance.advance import Advance, AdvanceOutcome
@@ -41,6 +41,7 @@ from flowq.engine.advance.wake import program_of, timers_due, wake, wake_after, 
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.events.failure_log import log_failure
+from flowq.engine.model.programs import ResumedProgram, Resuming
 from flowq.engine.model.rows import Claim, Outcome, StepRef
 from flowq.engine.ports import Transaction
 
@@ -53,19 +54,22 @@ _WITH_CHILDREN = frozenset({StepKind.FLOW, StepKind.PROGRAM})
 # --- after an attempt ----------------------------------------------------------------------------
 
 
-def complete(engine: Engine, claim: Claim, outcome: Outcome) -> None:
+def complete(engine: Engine, claim: Claim, outcome: Outcome) -> ResumedProgram | None:
     """Complete a step and advance what it gates, in as few round trips as possible.
+
+    Returns:
+        The program that waited for it, if this process keeps that and has claimed it: the caller
+        runs it next.
 
     Raises:
         LeaseLost: the attempt no longer holds its lease; nothing has changed.
     """
     if claim.gate is Gate.CALL:
-        _complete_call(engine, claim, outcome)
-        return
+        return _complete_call(engine, claim, outcome)
     dependents = engine.definitions.get(claim.run_id).graph.dependents.get(claim.key)
     if claim.gate is Gate.NODE and dependents and not claim.in_chord:
         _complete_and_release(engine, claim, outcome)
-        return
+        return None
     advanced = not claim.in_chord
     if not engine.records.autocommit(
         lambda tx: tx.steps.complete(claim, outcome, advanced=advanced), idempotent=False
@@ -73,6 +77,7 @@ def complete(engine: Engine, claim: Claim, outcome: Outcome) -> None:
         raise claim.lost()
     publish.step_completed(engine, claim, outcome)
     after(engine, claim, StepState.COMPLETED)
+    return None
 
 
 def fail(engine: Engine, claim: Claim, step: StepSpec, outcome: Outcome) -> None:
@@ -164,18 +169,25 @@ def _complete_and_release(engine: Engine, claim: Claim, outcome: Outcome) -> Non
         finish(engine, claim.run_id)  # it has stopped
 
 
-def _complete_call(engine: Engine, claim: Claim, outcome: Outcome) -> None:
-    """Complete a call of a program, and wake the program if it awaits this call alone."""
+def _complete_call(engine: Engine, claim: Claim, outcome: Outcome) -> ResumedProgram | None:
+    """Complete a call of a program, and wake the program if it awaits this call alone.
+
+    If this process keeps the live program, it claims that in the same statement: no message is
+    sent, and nothing is replayed.
+    """
     assert claim.spec is not None
     run_id, resend_after = claim.run_id, engine.policies.resend_after
     if claim.spec.group == 1:
-        program = program_of(engine, run_id)
-        queued = engine.records.atomic(
-            lambda tx: tx.steps.complete_and_wake(claim, outcome, program, resend_after)
+        program, resuming = program_of(engine, run_id), _resuming(engine, run_id)
+        ended = engine.records.atomic(
+            lambda tx: tx.steps.complete_and_wake(claim, outcome, program, resend_after, resuming)
         )
-        if queued is None:
+        if ended is None:
             raise claim.lost()
         publish.step_completed(engine, claim, outcome)
+        if ended.resumed is not None:
+            return ended.resumed
+        queued = ended.queued
         woken(engine, run_id, queued=queued)
     else:
         batch = engine.records.autocommit(
@@ -186,10 +198,19 @@ def _complete_call(engine: Engine, claim: Claim, outcome: Outcome) -> None:
         publish.step_completed(engine, claim, outcome)
         # Meanwhile its program may have begun to await it alone.
         if claim.in_chord and parse_batch(batch)[0] is BatchKind.CALLS:
-            return
+            return None
         queued = wake(engine, run_id, batch)
     if not queued:
         finish(engine, run_id)
+    return None
+
+
+def _resuming(engine: Engine, run_id: RunId) -> Resuming | None:
+    """Return how this process would claim the program of a run, if it keeps that live."""
+    observed = engine.program_cache.observed(run_id)
+    if observed is None or engine.leases.stopping:
+        return None
+    return Resuming(LeaseToken(engine.new_id()), engine.policies.lease, engine.worker, observed)
 
 
 # --- after a child run, a batch, a timer ---------------------------------------------------------

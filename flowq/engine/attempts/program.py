@@ -39,7 +39,7 @@ from flowq.engine.attempts.program_reuse import reuse_calls
 from flowq.engine.attempts.release import release_paused
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
-from flowq.engine.model.programs import NewCall, SeenCancel, Suspension
+from flowq.engine.model.programs import NewCall, ResumedProgram, SeenCancel, Suspension
 from flowq.engine.model.reruns import ReusedStep
 from flowq.engine.model.rows import Claim, Outcome
 from flowq.engine.ports import Transaction
@@ -87,15 +87,24 @@ class Finished:
 
 
 def run_program(
-    engine: Engine, claim: Claim, step: StepSpec, started: float
+    engine: Engine,
+    claim: Claim,
+    step: StepSpec,
+    started: float,
+    resumed: ResumedProgram | None = None,
 ) -> AttemptResult | Finished:
     """Run a program until it waits or ends.
+
+    Args:
+        resumed: What was read with the claim.
 
     Raises:
         LeaseLost: the attempt no longer holds its lease.
         Exception: the program failed with this error.
     """
-    at = retry_on_outage(engine, lambda _: _run_to_wait(engine, claim, step))
+    at = retry_on_outage(
+        engine, lambda tries: _run_to_wait(engine, claim, step, None if tries else resumed)
+    )
     end = at.progress.end
     if end is None:
         return _suspend(engine, claim, at)
@@ -121,9 +130,11 @@ def run_program(
     return Finished(partial(_completed, engine, claim, at, outcome))
 
 
-def _run_to_wait(engine: Engine, claim: Claim, step: StepSpec) -> _Replayed:
+def _run_to_wait(
+    engine: Engine, claim: Claim, step: StepSpec, resumed: ResumedProgram | None
+) -> _Replayed:
     """Give a program its new events, and run it until it waits."""
-    opened = open_program(engine, claim, step)
+    opened = open_program(engine, claim, step, resumed)
     for row in opened.fresh:
         if row.spec.kind in (StepKind.TIMER, StepKind.SIGNAL):
             publish.node_ended(
@@ -303,9 +314,14 @@ def _suspend(engine: Engine, claim: Claim, at: _Replayed) -> AttemptResult:
         reused=reused,
         share=definition.spec.share,
         calls_look=first_look(engine, definition, share),
+        is_next={call.spec.key for call in calls} == set(at.progress.waiting),
     )
 
     def suspend(_: int) -> StepState:
+        if suspension.next_call is not None and engine.records.atomic(
+            lambda tx: tx.steps.suspend_for_next(claim, suspension)
+        ):
+            return StepState.WAITING
         state = engine.records.transaction(lambda tx: tx.steps.suspend(claim, suspension))
         if state is None:
             raise claim.lost()

@@ -19,7 +19,7 @@ from flowq.engine.advance.resolve import failure, load, lookup, result_of
 from flowq.engine.attempts.call import log_of
 from flowq.engine.attempts.outcomes import details_in
 from flowq.engine.engine import Engine
-from flowq.engine.model.programs import CalledRow, ProgramState, SeenCancel
+from flowq.engine.model.programs import CalledRow, ProgramState, ResumedProgram, SeenCancel
 from flowq.engine.model.rows import Claim, StoredStep
 from flowq.engine.ports import Transaction
 from flowq.engine.registry.registry import RegisteredFlow
@@ -39,8 +39,13 @@ class Opened:
     fresh: tuple[CalledRow, ...]
 
 
-def open_program(engine: Engine, claim: Claim, step: StepSpec) -> Opened:
+def open_program(
+    engine: Engine, claim: Claim, step: StepSpec, resumed: ResumedProgram | None = None
+) -> Opened:
     """Return a program at the point that its rows record: the cached one, or a replayed one.
+
+    Args:
+        resumed: What was read with the claim.
 
     Raises:
         NondeterminismError: its code does not match its record.
@@ -50,7 +55,7 @@ def open_program(engine: Engine, claim: Claim, step: StepSpec) -> Opened:
     if kept is not None:
         opened = None
         try:
-            opened = _catch_up(engine, claim, kept)
+            opened = _catch_up(engine, claim, kept, resumed)
         finally:
             if opened is None:
                 kept.execution.close()
@@ -59,9 +64,14 @@ def open_program(engine: Engine, claim: Claim, step: StepSpec) -> Opened:
     return _replay(engine, claim, step)
 
 
-def _catch_up(engine: Engine, claim: Claim, kept: CachedProgram) -> Opened | None:
+def _catch_up(
+    engine: Engine, claim: Claim, kept: CachedProgram, resumed: ResumedProgram | None
+) -> Opened | None:
     """Feed a cached program the events since; None when it does not match the rows."""
-    state = _state(engine, claim, kept.observed)
+    if resumed is not None and resumed.after == kept.observed:
+        state = resumed.state
+    else:
+        state = _state(engine, claim, kept.observed)
     if state.observed < kept.observed:
         return None
     if state.observed > kept.observed:

@@ -55,6 +55,7 @@ from flowq.engine.attempts.tracing import traced
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.interrupts import interrupt_in
+from flowq.engine.model.programs import ResumedProgram
 from flowq.engine.model.rows import Claim, Outcome
 from flowq.engine.ports import Transaction
 from flowq.engine.registry.registry import RegisteredStep
@@ -104,14 +105,27 @@ def run_attempt(
         return AttemptResult(AttemptEnding.NOT_CLAIMED)
 
 
-def _run_claimed(engine: Engine, claim: Claim) -> AttemptResult:
+def resume_program(engine: Engine, program: ResumedProgram) -> AttemptResult:
+    """Run a program that was claimed by the process that ended a call of it."""
+    claim = program.claim
+    run = partial(_run_claimed, engine, claim, program)
+    try:
+        return run() if engine.tracing is None else traced(engine, claim, None, run)
+    except RunUnreadable as error:
+        set_aside(engine, claim.run_id, error)
+        return AttemptResult(AttemptEnding.NOT_CLAIMED)
+
+
+def _run_claimed(
+    engine: Engine, claim: Claim, program: ResumedProgram | None = None
+) -> AttemptResult:
     """Run a claimed attempt, under its lease."""
     started = time.monotonic()
     attempt = Attempt(partial(cancelled, engine, claim, started))
     try:
         with engine.leases.hold(claim.token, attempt), local_files():
             place_is_free(engine, claim.run_id, claim.key, claim.spec.name if claim.spec else None)
-            return _run(engine, claim, attempt, started)
+            return _run(engine, claim, attempt, started, program)
     except Stopped:
         return AttemptResult(AttemptEnding.RELEASED)
     except LeaseLost as error:
@@ -125,7 +139,13 @@ def _run_claimed(engine: Engine, claim: Claim) -> AttemptResult:
         engine.requests.forget(claim.token)
 
 
-def _run(engine: Engine, claim: Claim, attempt: Attempt, started: float) -> AttemptResult:
+def _run(
+    engine: Engine,
+    claim: Claim,
+    attempt: Attempt,
+    started: float,
+    program: ResumedProgram | None,
+) -> AttemptResult:
     """Run a claimed attempt.
 
     Raises:
@@ -144,7 +164,7 @@ def _run(engine: Engine, claim: Claim, attempt: Attempt, started: float) -> Atte
         if step.kind is StepKind.FLOW:
             return _start_child(engine, claim, step, inputs)
         if step.kind is StepKind.PROGRAM:
-            finished = run_program(engine, claim, step, started)
+            finished = run_program(engine, claim, step, started, program)
             if isinstance(finished, AttemptResult):
                 return finished
             end = finished.end
@@ -167,8 +187,8 @@ def _run(engine: Engine, claim: Claim, attempt: Attempt, started: float) -> Atte
 
 
 def _completed(engine: Engine, claim: Claim, outcome: Outcome) -> AttemptResult:
-    complete(engine, claim, outcome)
-    return AttemptResult(AttemptEnding.COMPLETED)
+    program = complete(engine, claim, outcome)
+    return AttemptResult(AttemptEnding.COMPLETED, program=program)
 
 
 def _outcome(

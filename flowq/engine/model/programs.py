@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from flowq.core.ids import BatchId, StepRunId
-from flowq.core.spec import CallSpec
+from flowq.core.ids import BatchId, LeaseToken, StepRunId
+from flowq.core.spec import CallSpec, StepKind
 from flowq.core.states import StepState
 from flowq.engine.model.reruns import ReusedStep
-from flowq.engine.model.rows import NewStep, StoredStep
+from flowq.engine.model.rows import Claim, NewStep, StoredStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,47 @@ class ProgramState:
 
 
 @dataclass(frozen=True, slots=True)
+class Resuming:
+    """What a process writes that ends a call and continues the program itself.
+
+    Attributes:
+        token: Of the lease of the program's next attempt.
+        after: How many events the execution has seen that this process keeps.
+    """
+
+    token: LeaseToken
+    lease: timedelta
+    worker: str
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResumedProgram:
+    """A program that was claimed in the statement that ended a call.
+
+    Attributes:
+        after: The state has the calls that ended after this number of events.
+    """
+
+    claim: Claim
+    state: ProgramState
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class WokenProgram:
+    """What the end of a call has done to its program.
+
+    Attributes:
+        queued: Whether it was queued, and needs a message.
+        resumed: The program, if it was claimed.
+    """
+
+    queued: bool = False
+    resumed: ResumedProgram | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NewCall:
     """The row of a new call, to be inserted."""
 
@@ -88,6 +129,8 @@ class Suspension:
         resend_after: When queued rows are due to be resent.
         share: That of its run.
         calls_look: When the sweeper first looks at new calls, if they are in lines of the share.
+        is_next: Whether it awaits its new calls and nothing else, so that nothing can have ended
+            that it has not seen.
     """
 
     observed: int
@@ -102,3 +145,14 @@ class Suspension:
     reused: Sequence[ReusedStep] = ()
     share: str | None = None
     calls_look: timedelta | None = None
+    is_next: bool = False
+
+    @property
+    def next_call(self) -> NewCall | None:
+        """The new call, if it awaits that one alone and there is nothing else to record."""
+        others = (self.alone, self.given_up, self.reused, self.cancel_seen, self.share)
+        if not self.is_next or any(others) or len(self.calls) != 1 or len(self.seen) > 1:
+            return None
+        call = self.calls[0]
+        plain = call.spec.map is None and call.spec.kind is not StepKind.SIGNAL
+        return call if plain and not call.shielded else None

@@ -37,6 +37,12 @@ class ProgramCache:
         with self._lock:
             return self._kept.pop(run_id, None)
 
+    def observed(self, run_id: RunId) -> int | None:
+        """Return how many events the cached program of a run has seen; None if there is none."""
+        with self._lock:
+            kept = self._kept.get(run_id)
+            return None if kept is None else kept.observed
+
     def clear(self) -> None:
         """Discard all of them."""
         with self._lock:

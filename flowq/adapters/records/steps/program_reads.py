@@ -4,7 +4,16 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import FromClause, Integer, and_, bindparam, literal_column, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Integer,
+    and_,
+    bindparam,
+    literal_column,
+    or_,
+    select,
+)
 from typing_extensions import override
 
 from flowq.adapters.records.sql.prepared import Prepared
@@ -19,59 +28,66 @@ from flowq.engine.model.programs import CalledRow, ProgramState, SeenCancel
 from flowq.engine.ports.steps import ProgramRows
 
 _program = STEPS.alias("program")
-_call = STEPS.alias("call")
+CALL = STEPS.alias("call")
 _ENDED: Final = ", ".join(f"'{state}'" for state in sorted(TERMINAL_STEP_STATES))
 
 
-def _columns(table: FromClause) -> list[Any]:
+def call_columns(table: FromClause) -> list[ColumnElement[Any]]:
+    """Return the columns that `called_row` takes."""
     c = table.c
     own = [c.id, c.spec, c.inputs, c.batch_id, c.observed, c.completed_at]
     return [*own, *stored_columns(table)]
 
 
+def state_columns(program: FromClause) -> list[ColumnElement[Any]]:
+    """Return the columns that `program_state` takes, of a program's row and of its run."""
+    return [
+        program.c.observed,
+        RUNS.c.started_at.label("run_started_at"),
+        RUNS.c.status.label("run_status"),
+        RUNS.c.error_message.label("run_error"),
+        DbNow().label("read_at"),
+        program.c.step_metadata,
+        program.c.status,
+    ]
+
+
+#: Calls that have ended: observed after the number `p_after`, or not yet.
+ENDED_SINCE: Final = and_(
+    literal_column("call.spec IS NOT NULL"),
+    or_(
+        CALL.c.observed > bindparam("p_after", type_=Integer),
+        and_(CALL.c.observed.is_(None), literal_column(f"call.status IN ({_ENDED})")),
+    ),
+)
 _PROGRAM = Prepared(
-    select(
-        _program.c.observed,
-        RUNS.c.started_at,
-        RUNS.c.status,
-        RUNS.c.error_message,
-        DbNow(),
-        _program.c.step_metadata,
-        _program.c.status,
-        *_columns(_call),
-    )
+    select(*state_columns(_program), *call_columns(CALL))
     .select_from(
         _program.join(RUNS, RUNS.c.id == _program.c.flow_run_id).outerjoin(
-            _call,
-            and_(
-                _call.c.flow_run_id == _program.c.flow_run_id,
-                literal_column("call.spec IS NOT NULL"),
-                or_(
-                    _call.c.observed > bindparam("p_after", type_=Integer),
-                    and_(_call.c.observed.is_(None), literal_column(f"call.status IN ({_ENDED})")),
-                ),
-            ),
+            CALL,
+            and_(CALL.c.flow_run_id == _program.c.flow_run_id, ENDED_SINCE),
         )
     )
     .where(_program.c.id == bindparam("p_id"))
 )
-_HEAD: Final = 7
+#: How many columns `state_columns` are.
+STATE: Final = 7
 #: The ends of a program that has come to its own end, and was not stopped.
 _OWN_ENDS: Final = (StepState.COMPLETED, StepState.FAILED)
 
-_OF_RUN = select(*_columns(_call)).where(
-    _call.c.flow_run_id == bindparam("p_run"), literal_column("call.spec IS NOT NULL")
+_OF_RUN = select(*call_columns(CALL)).where(
+    CALL.c.flow_run_id == bindparam("p_run"), literal_column("call.spec IS NOT NULL")
 )
 _EXPANDED = Prepared(
-    select(_call.c.step_key).where(
-        _call.c.flow_run_id == bindparam("p_run"),
-        _call.c.batch_id == bindparam("p_batch"),
-        _call.c.status == StepState.RUNNING,
-        _call.c.map_size.is_not(None),
+    select(CALL.c.step_key).where(
+        CALL.c.flow_run_id == bindparam("p_run"),
+        CALL.c.batch_id == bindparam("p_batch"),
+        CALL.c.status == StepState.RUNNING,
+        CALL.c.map_size.is_not(None),
     )
 )
-_CALLED = Prepared(_OF_RUN.order_by(_call.c.step_order))
-_SOME = Prepared(_OF_RUN.where(_call.c.step_key.in_(bindparam("p_keys", expanding=True))))
+_CALLED = Prepared(_OF_RUN.order_by(CALL.c.step_order))
+_SOME = Prepared(_OF_RUN.where(CALL.c.step_key.in_(bindparam("p_keys", expanding=True))))
 
 
 class ProgramReads(Repository, ProgramRows):
@@ -82,20 +98,8 @@ class ProgramReads(Repository, ProgramRows):
         rows = self._run(_PROGRAM, {"p_id": program, "p_after": after}).all()
         if not rows:
             return None
-        observed, started_at, status, error, now, metadata, own = rows[0][:_HEAD]
-        is_active = status in (RunState.RUNNING, RunState.PAUSED)
-        cancel = _seen_cancel(metadata)
-        ended = [called_row(row[_HEAD:]) for row in rows if row[_HEAD] is not None]
-        return ProgramState(
-            observed=observed or 0,
-            started_at=started_at,
-            stopping=None if is_active else error or "",
-            read_at=now,
-            cancel=cancel,
-            ended=tuple(sorted(ended, key=_order)),
-            # A cancel that came in the last attempt came before the ends of calls.
-            saw_all=status in TERMINAL_RUN_STATES and (own in _OWN_ENDS or cancel is not None),
-        )
+        ended = [called_row(row[STATE:]) for row in rows if row[STATE] is not None]
+        return program_state(rows[0][:STATE], ended)
 
     @override
     def called(self, run_id: RunId, keys: Sequence[str] | None = None) -> list[CalledRow]:
@@ -113,8 +117,25 @@ class ProgramReads(Repository, ProgramRows):
         return found[0].spec if found else None
 
 
+def program_state(row: Sequence[Any], ended: Sequence[CalledRow]) -> ProgramState:
+    """Return the value of a row of `state_columns`, with calls that have ended."""
+    observed, started_at, status, error, now, metadata, own = row
+    is_active = status in (RunState.RUNNING, RunState.PAUSED)
+    cancel = _seen_cancel(metadata)
+    return ProgramState(
+        observed=observed or 0,
+        started_at=started_at,
+        stopping=None if is_active else error or "",
+        read_at=now,
+        cancel=cancel,
+        ended=tuple(sorted(ended, key=_order)),
+        # A cancel that came in the last attempt came before the ends of calls.
+        saw_all=status in TERMINAL_RUN_STATES and (own in _OWN_ENDS or cancel is not None),
+    )
+
+
 def called_row(row: Sequence[Any]) -> CalledRow:
-    """Return the value of a row of `_columns`."""
+    """Return the value of a row of `call_columns`."""
     row_id, spec, inputs, batch, observed, completed_at = row[:6]
     return CalledRow(
         id=StepRunId(row_id),

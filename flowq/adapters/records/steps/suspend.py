@@ -12,15 +12,18 @@ from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from sqlalchemy import (
+    ColumnElement,
     Float,
     and_,
     bindparam,
     exists,
     func,
     insert,
+    literal,
     literal_column,
     or_,
     select,
+    true,
     update,
 )
 from typing_extensions import override
@@ -42,18 +45,19 @@ _C = STEPS.c
 _WAITING = StepState.WAITING
 _RESEND = DbNow(bindparam("p_resend", type_=Float))
 
+_SUSPENDED: Final = {
+    "status": _WAITING,
+    "lease_token": None,
+    "lease_expires_at": None,
+    # Only a program that did not reach its next wait is retried.
+    "attempt": 0,
+    "recoveries": 0,
+    "observed": bindparam("p_observed", type_=_C.observed.type),
+}
 _SUSPEND = Prepared(
     update(STEPS)
     .where(HELD)
-    .values(
-        status=_WAITING,
-        lease_token=None,
-        lease_expires_at=None,
-        # Only a program that did not reach its next wait is retried.
-        attempt=0,
-        recoveries=0,
-        observed=bindparam("p_observed"),
-    )
+    .values(**_SUSPENDED)
     .returning(
         _C.shielded_until,
         select(RUNS.c.status).where(RUNS.c.id == _C.flow_run_id).scalar_subquery(),
@@ -100,32 +104,33 @@ _GIVE_UP_ITEMS = Prepared(
     .values(**_GIVEN_UP)
 )
 
-_NEW = insert(STEPS).values(
-    id=bindparam("p_id"),
-    flow_run_id=bindparam("p_run"),
-    step_key=bindparam("p_key"),
-    step_name=bindparam("p_name"),
-    step_order=bindparam("p_order"),
-    map_index=bindparam("p_index"),
-    map_size=bindparam("p_size"),
-    status=bindparam("p_state"),
-    inputs=bindparam("p_inputs", type_=_C.inputs.type),
-    spec=bindparam("p_spec", type_=_C.spec.type),
-    batch_id=bindparam("p_batch"),
-    advanced=bindparam("p_advanced"),
-    pending_dependencies=0,
-    attempt=0,
-    recoveries=0,
-    resends=0,
-    tokens_used=0,
-    cost_estimate=0,
-    unpriced_calls=0,
-    created_at=DbNow(),
-    started_at=DbNow(bindparam("p_started", type_=Float)),
-    completed_at=DbNow(bindparam("p_ended", type_=Float)),
-    wake_at=DbNow(bindparam("p_wake", type_=Float)),
-    shielded_until=bindparam("p_shield", type_=_C.shielded_until.type),
-)
+_NEW_ROW: Final[Mapping[str, Any]] = {
+    "id": bindparam("p_id", type_=_C.id.type),
+    "flow_run_id": bindparam("p_run", type_=_C.flow_run_id.type),
+    "step_key": bindparam("p_key", type_=_C.step_key.type),
+    "step_name": bindparam("p_name", type_=_C.step_name.type),
+    "step_order": bindparam("p_order", type_=_C.step_order.type),
+    "map_index": bindparam("p_index", type_=_C.map_index.type),
+    "map_size": bindparam("p_size", type_=_C.map_size.type),
+    "status": bindparam("p_state", type_=_C.status.type),
+    "inputs": bindparam("p_inputs", type_=_C.inputs.type),
+    "spec": bindparam("p_spec", type_=_C.spec.type),
+    "batch_id": bindparam("p_batch", type_=_C.batch_id.type),
+    "advanced": bindparam("p_advanced", type_=_C.advanced.type),
+    "pending_dependencies": 0,
+    "attempt": 0,
+    "recoveries": 0,
+    "resends": 0,
+    "tokens_used": 0,
+    "cost_estimate": 0,
+    "unpriced_calls": 0,
+    "created_at": DbNow(),
+    "started_at": DbNow(bindparam("p_started", type_=Float)),
+    "completed_at": DbNow(bindparam("p_ended", type_=Float)),
+    "wake_at": DbNow(bindparam("p_wake", type_=Float)),
+    "shielded_until": bindparam("p_shield", type_=_C.shielded_until.type),
+}
+_NEW = insert(STEPS).values(**_NEW_ROW)
 _NEW_ONE = Prepared(_NEW)
 _NEW_OF_SHARE = _NEW.values(share=bindparam("p_share"))
 
@@ -154,6 +159,51 @@ _QUEUE_STOPPED = Prepared(
         shielded_until=func.coalesce(_C.shielded_until, DbNow(bindparam("p_cleanup", type_=Float))),
     )
 )
+
+
+def _column(name: str, value: Any) -> ColumnElement[Any]:
+    given = literal(value, _C[name].type) if isinstance(value, int) else value
+    column: ColumnElement[Any] = given.label(name)
+    return column
+
+
+# A suspension, the call that it has seen and the one that it makes, in one statement. A cancel that
+# it waits for is visible in the row only, as in `_SUSPEND`.
+_suspended = (
+    update(STEPS)
+    .where(
+        _C.id == bindparam("p_program", type_=_C.id.type),
+        _C.lease_token == bindparam("p_token"),
+        _C.status == StepState.RUNNING,
+        _C.shielded_until.is_(None),
+        exists().where(
+            RUNS.c.id == _C.flow_run_id,
+            RUNS.c.status.in_((RunState.RUNNING, RunState.PAUSED)),
+        ),
+    )
+    .values(**_SUSPENDED)
+    .returning(_C.id)
+    .cte("suspended")
+)
+_IS_SUSPENDED = exists(select(_suspended.c.id))
+_seen = (
+    update(STEPS)
+    .where(_C.id == bindparam("p_seen", type_=_C.id.type), _IS_SUSPENDED)
+    .values(observed=bindparam("p_place", type_=_C.observed.type))
+    .returning(_C.id)
+    .cte("seen")
+)
+_made = (
+    insert(STEPS)
+    .from_select(
+        list(_NEW_ROW),
+        select(*[_column(name, value) for name, value in _NEW_ROW.items()]).where(_IS_SUSPENDED),
+        include_defaults=False,
+    )
+    .returning(_C.id)
+    .cte("made")
+)
+_SUSPEND_FOR_NEXT = Prepared(select(_made.c.id).select_from(_made.outerjoin(_seen, true())))
 
 
 class ProgramWrites(Repository, ProgramRows):
@@ -190,6 +240,23 @@ class ProgramWrites(Repository, ProgramRows):
             return StepState.QUEUED
         asking = {"p_id": claim.id, "p_run": claim.run_id, "p_resend": resend}
         return StepState.QUEUED if self._changes(_QUEUE_IF_ENDED, asking) else _WAITING
+
+    @override
+    def suspend_for_next(self, claim: Claim, suspension: Suspension) -> bool:
+        call = suspension.next_call
+        if call is None or self._connection.dialect.name == "sqlite":
+            return False  # without data-modifying CTEs
+        resend = suspension.resend_after.total_seconds()
+        seen = next(iter(suspension.seen.items()), (None, None))
+        given = {
+            **_call_row(claim.run_id, call, resend, None, refused=False),
+            "p_program": claim.id,
+            "p_token": claim.token,
+            "p_observed": suspension.observed,
+            "p_seen": seen[0],
+            "p_place": seen[1],
+        }
+        return bool(self._run(_SUSPEND_FOR_NEXT, given).all())
 
     @override
     def give_up(self, run_id: RunId, rows: Sequence[StepRunId]) -> None:

@@ -20,7 +20,6 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
-    true,
     update,
 )
 from typing_extensions import override
@@ -65,17 +64,17 @@ def has_ended(row: Any) -> Any:
 _OF_BATCH = and_(_one.c.flow_run_id == bindparam("p_run"), _one.c.batch_id == bindparam("p_batch"))
 _READY = Prepared(select(_one.c.id).where(_OF_BATCH, has_ended(_one)).limit(1))
 #: Its lock is taken also while it runs: then it sees ended calls when it suspends.
-_TO_WAKE = and_(_C.id == bindparam("p_program"), _C.status.in_((_WAITING, StepState.RUNNING)))
-_WAKING = (
+TO_WAKE = and_(_C.id == bindparam("p_program"), _C.status.in_((_WAITING, StepState.RUNNING)))
+WAKING = (
     update(STEPS)
-    .where(_TO_WAKE)
+    .where(TO_WAKE)
     .values(
         status=case((_C.status == _WAITING, StepState.QUEUED), else_=_C.status),
         wake_at=case((_C.status == _WAITING, _RESEND), else_=_C.wake_at),
     )
     .returning(_C.status)
 )
-_WAKE = Prepared(_WAKING)
+WAKE = Prepared(WAKING)
 _GO_ON = Prepared(
     update(STEPS)
     .where(
@@ -88,12 +87,6 @@ _GO_ON = Prepared(
 )
 
 _COMPLETE_CALL = Prepared(COMPLETED.returning(_C.batch_id))
-_done = COMPLETED.returning(_C.id).cte("done")
-_woken = _WAKING.where(exists(select(_done.c.id))).cte("woken")
-_COMPLETE_AND_WAKE = Prepared(
-    select(_done.c.id, _woken.c.status).select_from(_done.outerjoin(_woken, true()))
-)
-_COMPLETE = Prepared(COMPLETED)
 
 #: A message may be slightly early by the database's clock.
 _EARLY: Final = 0.02
@@ -176,7 +169,7 @@ class ProgramWakes(Repository, ProgramRows):
         if self._run(_READY, run).first() is None:
             return False
         given = {"p_program": program, "p_resend": resend_after.total_seconds()}
-        state = self._run(_WAKE, given).scalar()
+        state = self._run(WAKE, given).scalar()
         self._run(_GO_ON, run)
         return bool(state == StepState.QUEUED)
 
@@ -185,19 +178,6 @@ class ProgramWakes(Repository, ProgramRows):
         given = completion_parameters(claim, outcome, advanced=False)
         batch = self._run(_COMPLETE_CALL, given).scalar()
         return None if batch is None else BatchId(batch)
-
-    @override
-    def complete_and_wake(
-        self, claim: Claim, outcome: Outcome, program: StepRunId, resend_after: timedelta
-    ) -> bool | None:
-        given = completion_parameters(claim, outcome, advanced=True)
-        waking = {"p_program": program, "p_resend": resend_after.total_seconds()}
-        if self._connection.dialect.name == "sqlite":
-            if not self._changes(_COMPLETE, given):
-                return None
-            return bool(self._run(_WAKE, waking).scalar() == StepState.QUEUED)
-        row = self._run(_COMPLETE_AND_WAKE, {**given, **waking}).first()
-        return None if row is None else bool(row[1] == StepState.QUEUED)
 
     @override
     def end_timers(self, run_id: RunId) -> list[BatchId]:

@@ -7,7 +7,13 @@ from typing import Protocol
 from flowq.core.ids import BatchId, RunId, StepRunId
 from flowq.core.spec import CallSpec
 from flowq.core.states import StepState
-from flowq.engine.model.programs import CalledRow, ProgramState, Suspension
+from flowq.engine.model.programs import (
+    CalledRow,
+    ProgramState,
+    Resuming,
+    Suspension,
+    WokenProgram,
+)
 from flowq.engine.model.rows import Claim, Outcome, StepRef
 
 
@@ -32,6 +38,15 @@ class ProgramRows(Protocol):
             `waiting`, `queued`, or None when the lease is lost.
         """
 
+    def suspend_for_next(self, claim: Claim, suspension: Suspension) -> bool:
+        """Do the same for a suspension with a `next_call`, of a run that is not stopping.
+
+        To be run by `Records.atomic`: it is one statement where the database allows that.
+
+        Returns:
+            Whether it is done; otherwise nothing has changed, and `suspend` is to be called.
+        """
+
     def wake(self, program: StepRunId, batch: BatchId, resend_after: timedelta) -> bool:
         """Queue a waiting program, if a batch of its calls has ended, or one of them has failed.
 
@@ -45,14 +60,22 @@ class ProgramRows(Protocol):
         """Write `running` → `completed` for a call in a group; return its batch, None if lost."""
 
     def complete_and_wake(
-        self, claim: Claim, outcome: Outcome, program: StepRunId, resend_after: timedelta
-    ) -> bool | None:
+        self,
+        claim: Claim,
+        outcome: Outcome,
+        program: StepRunId,
+        resend_after: timedelta,
+        resuming: Resuming | None = None,
+    ) -> WokenProgram | None:
         """Complete a call that is awaited alone and queue its program, if that waits.
 
         To be run by `Records.atomic`: it is one statement where the database allows that.
 
+        Args:
+            resuming: Claims the program instead of queueing it, if its run is running.
+
         Returns:
-            Whether this has queued it; None when the lease is lost.
+            What it has done to the program; None when the lease is lost.
         """
 
     def end_timers(self, run_id: RunId) -> list[BatchId]:

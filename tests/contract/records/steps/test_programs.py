@@ -91,7 +91,8 @@ def state(records: SqlRecords, run_id: RunId, key: str = "p") -> StepState:
 
 def complete(records: SqlRecords, claim: Claim) -> bool | None:
     program = node_id(claim.run_id, "p")
-    return records.atomic(lambda tx: tx.steps.complete_and_wake(claim, DONE, program, LATER))
+    ended = records.atomic(lambda tx: tx.steps.complete_and_wake(claim, DONE, program, LATER))
+    return None if ended is None else ended.queued
 
 
 def row(records: SqlRecords, step_id: StepRunId) -> FlowStepRun:

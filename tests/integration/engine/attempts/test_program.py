@@ -737,7 +737,7 @@ async def changing(x: int) -> int:
 
 def test_run_of_a_changed_program_is_paused_and_continues_with_the_old_code(stage: Stage) -> None:
     run = started(stage, changing, x=1)
-    stage.dispatcher.run(stage.engine, limit=3)  # the second step is called
+    stage.dispatcher.run(stage.engine, limit=2)  # the second step is called
     stage.engine.program_cache.clear()
     OTHER["step"] = True
     try:
