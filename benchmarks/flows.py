@@ -131,6 +131,15 @@ async def program(n: int) -> int:
 
 
 @flow
+async def local_program(n: int) -> int:
+    """Run the same steps in the program's own process."""
+    value, here = 0, noop.options(local=True)
+    for _ in range(n):
+        value = await here(value)
+    return value
+
+
+@flow
 async def mapped(n: int) -> int:
     """A map of n in a program."""
     return len(await noop.map(list(range(n))))

@@ -134,6 +134,7 @@ class CallSpec(StepSpec):
 
     group: int = 1  #: How many calls the program awaits as a group; 1 for a single one.
     lazy: bool = False  #: The program gets the result as a `LazyResult`.
+    local: bool = False  #: The process that runs the program runs it too, without a message.
     reused: Reused | None = None
     reruns: bool = False  #: A child run that reruns the one of the same call in the earlier run.
 

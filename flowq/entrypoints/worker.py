@@ -23,6 +23,7 @@ from flowq.adapters.dispatch.kombu_patches import patch_kombu
 from flowq.core.errors import FlowqError, StepError, Unavailable
 from flowq.core.ids import BatchId, RunId, StepRunId
 from flowq.engine.advance.after import batch_ended, not_claimed
+from flowq.engine.attempts.following import run_following
 from flowq.engine.attempts.outages import retry_on_outage
 from flowq.engine.attempts.outcomes import AttemptEnding, AttemptResult
 from flowq.engine.attempts.release import send_elsewhere
@@ -45,9 +46,8 @@ from flowq.entrypoints.shutdown import (
 )
 from flowq.entrypoints.task_names import TaskNames
 from flowq.entrypoints.unknown_steps import UnknownSteps
-from flowq.entrypoints.worker_events import EventBatching
+from flowq.entrypoints.worker_events import EventBatching, report
 from flowq.entrypoints.worker_logs import keep_logs
-from flowq.entrypoints.worker_programs import continue_program
 
 logger = logging.getLogger(__name__)
 
@@ -211,8 +211,8 @@ def _run_watched(task: "Task[Any, Any]", engine: Engine) -> BaseException | None
         return None
     sender = task.request.get("traceparent")
     ended = run_attempt(engine, step_id, run_id, in_chord=in_chord, traceparent=sender)
-    if ended.program is not None:
-        continue_program(task, engine, ended.program)
+    if ended.program is not None or ended.calls:
+        report(task, run_following(engine, ended))
     if ended.ending is AttemptEnding.NOT_CLAIMED and not in_chord:
         retry_on_outage(engine, lambda _: not_claimed(engine, step_id), stop=True)
     elif ended.ending is AttemptEnding.RELEASED:

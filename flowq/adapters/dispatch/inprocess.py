@@ -25,8 +25,9 @@ from typing_extensions import override
 
 from flowq.core.ids import BatchId, RunId
 from flowq.engine.advance.after import batch_ended, not_claimed
+from flowq.engine.attempts.following import run_following
 from flowq.engine.attempts.outcomes import AttemptEnding, AttemptResult
-from flowq.engine.attempts.run import resume_program, run_attempt
+from flowq.engine.attempts.run import run_attempt
 from flowq.engine.engine import Engine
 from flowq.engine.model.rows import Batch, Message
 from flowq.engine.ports import Dispatcher
@@ -215,8 +216,8 @@ class InProcessDispatcher(Dispatcher):
             self._ended(delivery)  # a task that failed, so its chord does not wait for it
             raise
         self._seen(message, ended)
-        if ended.program is not None:
-            resume_program(engine, ended.program)
+        for _ in run_following(engine, ended):
+            pass
         if ended.ending is AttemptEnding.RETRYING or (
             ended.ending is AttemptEnding.DEFERRED and ended.delay is not None
         ):

@@ -119,6 +119,11 @@ def _record(
     mapped: tuple[str, list[Any]] | None,
 ) -> Coroutine[Any, Any, Any]:
     _refuse_order(callee, options)
+    if options.local and mapped is not None:
+        raise InvalidFlow(
+            f"{callee.kind} {callee.label!r} has local= and is mapped ({caller()})",
+            hint="leave it out: items of a map run side by side on all workers",
+        )
     key = program.new_key(options.key or callee.label)
     if options.when is not UNSET and not options.when:
         return _skipped()
@@ -129,6 +134,7 @@ def _record(
     readers = callee.readers()
     spec = CallSpec(
         lazy=options.lazy,
+        local=options.local,
         key=key,
         name=callee.name,
         kind=callee.kind,

@@ -59,6 +59,7 @@ class Options:
         key: The node's key, instead of one made from the function's name.
         lazy: Of a call of a program: the result is loaded when the program asks for it.
         log_prints: Whether printed lines are kept as logged ones are.
+        local: Of a call of a program: its own process runs it, without a message.
     """
 
     retry: RetryPolicy = ONE_ATTEMPT
@@ -76,6 +77,7 @@ class Options:
     key: str | None = None
     lazy: bool = False
     log_prints: bool = False
+    local: bool = False
 
     def spec_fields(self) -> dict[str, Any]:
         """Return the fields of the node's spec that are the same in any flow.
@@ -119,7 +121,7 @@ def changed(options: Options, **given: Any) -> Options:
     if "after" in changes:
         changes["after"] = after_of(changes["after"])
     tolerance(changes.get("tolerate"))
-    for name in ("allow_failure", "accept_skipped", "lazy", "log_prints"):
+    for name in ("allow_failure", "accept_skipped", "lazy", "log_prints", "local"):
         if name in changes and not isinstance(changes[name], bool):
             raise InvalidFlow(
                 f"{name} is {changes[name]!r} ({caller()})", hint="give True or False"
@@ -128,7 +130,13 @@ def changed(options: Options, **given: Any) -> Options:
         text = changes.get(name)
         if text is not None and not (isinstance(text, str) and text):
             raise InvalidFlow(f"{name} is {text!r} ({caller()})", hint="give its name, as text")
-    return replace(options, **changes)
+    made = replace(options, **changes)
+    if made.local and made.queue is not None:
+        raise InvalidFlow(
+            f"local= is given beside queue={made.queue!r} ({caller()})",
+            hint="a local step runs where its program runs; leave out one of them",
+        )
+    return made
 
 
 def duration(value: Duration, what: str) -> timedelta:

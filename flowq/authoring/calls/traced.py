@@ -66,6 +66,11 @@ def _add(
             f"{callee.kind} {callee.label!r} has lazy= in a `def` flow ({caller()})",
             hint="leave it out: a graph passes all results by reference",
         )
+    if options.local:
+        raise InvalidFlow(
+            f"{callee.kind} {callee.label!r} has local= in a `def` flow ({caller()})",
+            hint="leave it out: each step of a graph is a task; or make the flow `async def`",
+        )
     key = trace.new_key(callee.label, options.key)
 
     def place(subject: str) -> ValueLocation:

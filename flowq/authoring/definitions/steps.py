@@ -121,6 +121,7 @@ class Step(Generic[P, R]):
         key: str | Unset | None = UNSET,
         lazy: bool | Unset = UNSET,
         log_prints: bool | Unset = UNSET,
+        local: bool | Unset = UNSET,
     ) -> "Step[P, R]":
         """Return a copy of this step with other options.
 
@@ -143,6 +144,7 @@ class Step(Generic[P, R]):
             key: The key of the node, instead of the function's name.
             lazy: In a program: the result comes as a `LazyResult`.
             log_prints: Keep printed lines as logged ones.
+            local: In a program: as for `@step`.
 
         Raises:
             InvalidFlow: a value is invalid.
@@ -151,7 +153,7 @@ class Step(Generic[P, R]):
         given = {"timeout": timeout, "queue": queue, "allow_failure": allow_failure, "when": when}
         given |= {"after": after, "accept_skipped": accept_skipped, "tolerate": tolerate}
         given |= {"key": key, "lazy": lazy, "cache": _cache_of_call(cache)}
-        given |= {"log_prints": log_prints}
+        given |= {"log_prints": log_prints, "local": local}
         given |= self._limits(concurrency, rate)
         retried = policy(retry_delay=retry_delay, backoff=backoff, retry_on=retry_on)
         return Step(self.type, changed(self._options, retry=retried, **given))
@@ -205,6 +207,7 @@ class StepDecorator:
         allow_failure: bool = False,
         middleware: Iterable[Middleware] = (),
         log_prints: bool = False,
+        local: bool = False,
     ) -> StepMaker: ...
     def __call__(
         self,
@@ -225,6 +228,7 @@ class StepDecorator:
         allow_failure: bool = False,
         middleware: Iterable[Middleware] = (),
         log_prints: bool = False,
+        local: bool = False,
     ) -> Any:
         """Make a function a step.
 
@@ -248,6 +252,8 @@ class StepDecorator:
             middleware: Code around the function in each attempt, the outermost first; that of
                 `flowq.use` runs around it.
             log_prints: Keep printed lines as logged ones.
+            local: In a program: the process that runs the program runs it too, without a message.
+                It is recorded like any other; for steps of milliseconds.
 
         Raises:
             InvalidFlow: it cannot be a step, or a value is invalid.
@@ -255,7 +261,7 @@ class StepDecorator:
         policy = functools.partial(retry_policy, RetryPolicy(), retry=retry, retries=retries)
         cached, cache_key = cache_of(cache)
         given = {"timeout": timeout, "queue": queue, "allow_failure": allow_failure}
-        given |= {"log_prints": log_prints}
+        given |= {"log_prints": log_prints, "local": local}
         retried = policy(retry_delay=retry_delay, backoff=backoff, retry_on=retry_on)
         options = changed(Options(), retry=retried, cache=cached, **given)
 

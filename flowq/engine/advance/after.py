@@ -16,7 +16,7 @@ what was missed. All functions are idempotent and safe to call concurrently.
 import logging
 from collections.abc import Callable
 from functools import partial
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from flowq.core.errors import RunUnreadable
 from flowq.core.ids import BatchId, BatchKind, LeaseToken, RunId, StepRunId, parse_batch
@@ -37,7 +37,14 @@ from flowq.engine.advance.dispatch import (
 from flowq.engine.advance.finish import finish_if_done
 from flowq.engine.advance.starting import start_due
 from flowq.engine.advance.unreadable import set_aside, set_aside_if_unreadable
-from flowq.engine.advance.wake import program_of, timers_due, wake, wake_after, woken
+from flowq.engine.advance.wake import (
+    program_of,
+    timers_due,
+    wake,
+    wake_after,
+    wake_or_resume,
+    woken,
+)
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.events.failure_log import log_failure
@@ -115,7 +122,8 @@ def after(engine: Engine, claim: Claim, state: StepState) -> None:
     """
     run_id, key = claim.run_id, claim.key
     if claim.gate is Gate.CALL:
-        _call_ended(engine, run_id, key)
+        if state is not StepState.COMPLETED or not _release_program(engine, claim):
+            _call_ended(engine, run_id, key)
     elif state is StepState.CANCELLED:
         finish(engine, run_id)  # it is stopping
     elif claim.gate is Gate.ITEM and state is StepState.FAILED:
@@ -172,23 +180,21 @@ def _complete_and_release(engine: Engine, claim: Claim, outcome: Outcome) -> Non
 def _complete_call(engine: Engine, claim: Claim, outcome: Outcome) -> ResumedProgram | None:
     """Complete a call of a program, and wake the program if it awaits this call alone.
 
-    If this process keeps the live program, it claims that in the same statement: no message is
-    sent, and nothing is replayed.
+    If this process keeps the live program, it claims that at once: no message is sent, and nothing
+    is replayed.
     """
     assert claim.spec is not None
     run_id, resend_after = claim.run_id, engine.policies.resend_after
+    resuming = _resuming(engine, claim)
     if claim.spec.group == 1:
-        program, resuming = program_of(engine, run_id), _resuming(engine, run_id)
+        program = program_of(engine, run_id)
         ended = engine.records.atomic(
             lambda tx: tx.steps.complete_and_wake(claim, outcome, program, resend_after, resuming)
         )
         if ended is None:
             raise claim.lost()
         publish.step_completed(engine, claim, outcome)
-        if ended.resumed is not None:
-            return ended.resumed
-        queued = ended.queued
-        woken(engine, run_id, queued=queued)
+        woken(engine, run_id, queued=ended.queued)
     else:
         batch = engine.records.autocommit(
             lambda tx: tx.steps.complete_call(claim, outcome), idempotent=False
@@ -199,18 +205,34 @@ def _complete_call(engine: Engine, claim: Claim, outcome: Outcome) -> ResumedPro
         # Meanwhile its program may have begun to await it alone.
         if claim.in_chord and parse_batch(batch)[0] is BatchKind.CALLS:
             return None
-        queued = wake(engine, run_id, batch)
-    if not queued:
+        ended = wake_or_resume(engine, run_id, batch, resuming)
+    if not ended.queued and ended.resumed is None:
         finish(engine, run_id)
-    return None
+    return ended.resumed
 
 
-def _resuming(engine: Engine, run_id: RunId) -> Resuming | None:
-    """Return how this process would claim the program of a run, if it keeps that live."""
-    observed = engine.program_cache.observed(run_id)
+def _resuming(engine: Engine, claim: Claim) -> Resuming | None:
+    """Return how this process would claim the program of a call, if it keeps that live."""
+    observed = engine.program_cache.observed(claim.run_id)
     if observed is None or engine.leases.stopping:
         return None
-    return Resuming(LeaseToken(engine.new_id()), engine.policies.lease, engine.worker, observed)
+    return Resuming(_token_of_program(claim), engine.policies.lease, engine.worker, observed)
+
+
+def _token_of_program(claim: Claim) -> LeaseToken:
+    """Return the token with which the attempt of a call claims its program.
+
+    It derives from the attempt, so that the program is found again if the answer was lost.
+    """
+    return LeaseToken(uuid5(claim.token, "program"))
+
+
+def _release_program(engine: Engine, claim: Claim) -> bool:
+    """Queue and send a program that this attempt has claimed without an answer, if it has."""
+    token = _token_of_program(claim)
+    places = engine.records.transaction(lambda tx: tx.steps.release_leases([token]))
+    resend(engine, alone(engine, places))
+    return bool(places)
 
 
 # --- after a child run, a batch, a timer ---------------------------------------------------------

@@ -13,6 +13,8 @@ from typing import Final
 from flowq.core.ids import BatchId, RunId, StepRunId, batch_of_timer, node_id
 from flowq.engine.advance.dispatch import program_batch, send, send_advance
 from flowq.engine.engine import Engine
+from flowq.engine.model.programs import Resuming, WokenProgram
+from flowq.engine.ports import Transaction
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +35,23 @@ def wake(engine: Engine, run_id: RunId, batch: BatchId) -> bool:
     Returns:
         Whether this call has queued it, and then sent it.
     """
+    return wake_or_resume(engine, run_id, batch, None).queued
+
+
+def wake_or_resume(
+    engine: Engine, run_id: RunId, batch: BatchId, resuming: Resuming | None
+) -> WokenProgram:
+    """Do the same, but claim the program with `resuming` instead of sending it."""
     program, resend_after = program_of(engine, run_id), engine.policies.resend_after
-    queued = engine.records.transaction(lambda tx: tx.steps.wake(program, batch, resend_after))
-    woken(engine, run_id, queued=queued)
-    return queued
+
+    def work(tx: Transaction) -> WokenProgram:
+        queued = tx.steps.wake(program, batch, resend_after)
+        resumed = tx.steps.resume(program, resuming) if queued and resuming is not None else None
+        return WokenProgram(queued and resumed is None, resumed)
+
+    ended = engine.records.transaction(work)
+    woken(engine, run_id, queued=ended.queued)
+    return ended
 
 
 def woken(engine: Engine, run_id: RunId, *, queued: bool) -> None:

@@ -13,14 +13,15 @@ from typing import Any
 
 from flowq.core.ids import idempotency_key
 from flowq.core.limits.slots import Limit
+from flowq.core.results import block_version
 from flowq.core.spec import StepSpec
 from flowq.engine.attempts.budgets import AttemptBudgets, meters_of
-from flowq.engine.attempts.objects import attempt_objects
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.model.model_calls import Caller
 from flowq.engine.model.rows import Claim, StoredStep
 from flowq.engine.registry.registry import RegisteredStep
+from flowq.engine.runtime.attempt_objects import AttemptObjects
 from flowq.engine.runtime.context import StepContext
 from flowq.engine.runtime.execution import Attempt
 from flowq.engine.runtime.log_capture import capture_prints
@@ -110,7 +111,7 @@ def _context(
         attempt.cancel_seen,
         calls,
         publish.streams(engine, claim),
-        lambda: attempt_objects(engine, claim),
+        lambda: _attempt_objects(engine, claim),
         lambda run_id: engine.records.autocommit(lambda tx: tx.runs.view(run_id)),
         log,
         lambda key: _stored(engine, claim, key),
@@ -150,4 +151,15 @@ def _model_calls(
         engine.policies.unknown_cost,
         AttemptBudgets(engine) if meters else None,
         engine.tracing,
+    )
+
+
+def _attempt_objects(engine: Engine, claim: Claim) -> AttemptObjects:
+    """Return what an attempt may store beside its result."""
+    return AttemptObjects(
+        lambda: engine.results.objects,
+        engine.results.threshold_bytes,
+        block_version(claim.id, claim.token),
+        engine.definitions.get(claim.run_id).definition.user_id,
+        engine.events.now,
     )

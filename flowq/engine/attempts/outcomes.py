@@ -40,7 +40,7 @@ from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.interrupts import Interrupt
 from flowq.engine.model.programs import ResumedProgram
-from flowq.engine.model.rows import Claim, Outcome
+from flowq.engine.model.rows import Claim, Message, Outcome
 from flowq.engine.results.codecs.described import described
 from flowq.engine.runtime.causes import error_details, message_of, storable, type_of
 
@@ -88,7 +88,9 @@ class AttemptResult:
     ending: AttemptEnding
     error: BaseException | None = None
     delay: timedelta | None = None  #: Until the next attempt.
-    program: ResumedProgram | None = None  #: The caller runs it next, by `resume_program`.
+    #: What the caller runs next, by `run_following`: a program that this process has resumed,
+    program: ResumedProgram | None = None
+    calls: tuple[Message, ...] = ()  #: and local calls of a program.
 
 
 def failed(

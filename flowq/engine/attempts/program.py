@@ -33,7 +33,7 @@ from flowq.engine.advance.wake import NEAR
 from flowq.engine.attempts.call import log_of
 from flowq.engine.attempts.outages import retry_on_outage
 from flowq.engine.attempts.outcomes import AttemptEnding, AttemptResult, since
-from flowq.engine.attempts.program_calls import batches_of, new_call
+from flowq.engine.attempts.program_calls import batches_of, local_calls, new_call
 from flowq.engine.attempts.program_history import cancelled, flow_of, observe, open_program
 from flowq.engine.attempts.program_reuse import reuse_calls
 from flowq.engine.attempts.release import release_paused
@@ -318,11 +318,11 @@ def _suspend(engine: Engine, claim: Claim, at: _Replayed) -> AttemptResult:
     )
 
     def suspend(_: int) -> StepState:
-        if suspension.next_call is not None and engine.records.atomic(
-            lambda tx: tx.steps.suspend_for_next(claim, suspension)
-        ):
-            return StepState.WAITING
-        state = engine.records.transaction(lambda tx: tx.steps.suspend(claim, suspension))
+        state = None
+        if suspension.next_call is not None:
+            state = engine.records.atomic(lambda tx: tx.steps.suspend_for_next(claim, suspension))
+        if state is None:
+            state = engine.records.transaction(lambda tx: tx.steps.suspend(claim, suspension))
         if state is None:
             raise claim.lost()
         return state
@@ -339,12 +339,13 @@ def _suspend(engine: Engine, claim: Claim, at: _Replayed) -> AttemptResult:
         batches.append(program_batch(engine, run_id))
     publish.calls_started(engine, run_id, calls)
     publish.reused(engine, run_id, reused)
+    local, batches = local_calls(calls, batches)
     send(engine, batches, again=True)
     for call in calls:
         if call.delay is not None and call.delay <= NEAR:
             timer = batch_of_timer(run_id, call.id)
             send_advance(engine, [timer], call.delay, priority=definition.priority)
-    return AttemptResult(AttemptEnding.WAITING)
+    return AttemptResult(AttemptEnding.WAITING, calls=local)
 
 
 def _new_calls(

@@ -1,6 +1,7 @@
 """The new calls of a program as rows of its run, and the messages for them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from flowq.core.ids import BatchId, StepRunId, batch_of_calls, batch_of_items, item_id, node_id
 from flowq.core.spec import CallSpec, StepKind
@@ -76,3 +77,22 @@ def batches_of(engine: Engine, claim: Claim, calls: Sequence[NewCall]) -> list[B
         batch_of(engine, definition, batch, messages, None if batch in urgent else share)
         for batch, messages in found.items()
     ]
+
+
+def local_calls(
+    calls: Sequence[NewCall], batches: Sequence[Batch]
+) -> tuple[tuple[Message, ...], list[Batch]]:
+    """Return the messages of calls that this process runs itself, and the batches without them.
+
+    Those in the lines of a share wait for their turn as others do.
+    """
+    local = {call.id for call in calls if call.spec.local}
+    here: list[Message] = []
+    left: list[Batch] = []
+    for batch in batches:
+        ours = local if batch.share is None else set[StepRunId]()
+        here += [message for message in batch.messages if message.id in ours]
+        others = tuple(message for message in batch.messages if message.id not in ours)
+        if others:
+            left.append(replace(batch, messages=others))
+    return tuple(here), left

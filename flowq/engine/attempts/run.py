@@ -156,7 +156,7 @@ def _run(
     cause: BaseException | None = None
     try:
         step, inputs = retry_on_outage(engine, lambda _: _load(engine, claim))
-        if not step.limits:  # otherwise it may have to wait
+        if not step.limits and program is None:  # it may have to wait, or has begun before
             publish.step_started(engine, claim)
         if engine.leases.stopping:
             release_leases(engine, [claim.token])

@@ -56,8 +56,7 @@ class QueryResult(Sequence[Row]):
 class _CompiledStatement:
     """A statement for one dialect and one set of lengths of its lists."""
 
-    sql: str
-    constants: Mapping[str, Any]  #: Converted already.
+    sql: str  #: With its constants.
     conversions: Mapping[str, _Convert]  #: Converters of the given values.
     lists: Mapping[str, Sequence[str]]  #: From a list's name to the names of its values.
 
@@ -127,7 +126,11 @@ class Prepared:
 def _expanded(
     compiled: SQLCompiler, dialect: Dialect, given: Mapping[str, Any]
 ) -> _CompiledStatement:
-    """Compile the statement with its lists; constants are converted here, once."""
+    """Compile the statement with its lists and its constants.
+
+    A constant that is written out is not sent each time, and PostgreSQL can use the partial indexes
+    that it allows.
+    """
     state = compiled.construct_expanded_state(given)
     lists = {name: names for name, names in state.parameter_expansion.items() if name in given}
     changing = {*given, *(name for names in lists.values() for name in names)}
@@ -142,12 +145,16 @@ def _expanded(
         if name not in changing
     }
     conversions = {name: one for name, one in converters.items() if name in changing}
-    return _CompiledStatement(state.statement, constants, conversions, lists)
+    literal = dialect.loaded_dbapi.sql.Literal
+    sql = state.statement
+    for name, value in constants.items():
+        sql = sql.replace(f"%({name})s", literal(value).as_string(None).replace("%", "%%"))
+    return _CompiledStatement(sql, conversions, lists)
 
 
 def _values(form: _CompiledStatement, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values converted for the driver."""
-    values = {**form.constants, **given}
+    values = dict(given)
     for name, names in form.lists.items():
         values.update(zip(names, values.pop(name), strict=True))
     for name, convert in form.conversions.items():

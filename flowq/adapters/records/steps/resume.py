@@ -3,18 +3,19 @@
 On PostgreSQL the completion and the program's UPDATE are one statement: the second runs only if the
 first has changed its row, and both are committed together. Whoever keeps the live program claims it
 in that UPDATE, and the statement reads what the program observes; the completed call comes from
-RETURNING, since a statement does not see its own changes. SQLite has no data-modifying CTEs: there
-it is a few statements in one transaction.
+RETURNING, since a statement does not see its own changes. A program that cannot be claimed now is
+woken by a second statement, after the commit of the end; if the process dies in between, the
+sweeper finds the unseen call. SQLite has no data-modifying CTEs: there it is one transaction.
 """
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Float, and_, bindparam, case, exists, or_, select, true, update
+from sqlalchemy import Float, and_, bindparam, exists, or_, select, true, update
 from typing_extensions import override
 
-from flowq.adapters.records.sql.prepared import Prepared
+from flowq.adapters.records.sql.prepared import Prepared, Row
 from flowq.adapters.records.sql.repository import RUNS, STEPS
 from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.records.steps.attempts import (
@@ -34,58 +35,47 @@ from flowq.adapters.records.steps.program_reads import (
     program_state,
     state_columns,
 )
-from flowq.adapters.records.steps.wake import TO_WAKE, WAKE, WAKING, ProgramWakes
-from flowq.core.ids import StepRunId
+from flowq.adapters.records.steps.wake import WAKE, WAKING, ProgramWakes
+from flowq.core.ids import BatchId, StepRunId
 from flowq.core.states import RunState, StepState
-from flowq.engine.model.programs import ResumedProgram, Resuming, WokenProgram
-from flowq.engine.model.rows import Claim, Outcome
+from flowq.engine.model.programs import CalledRow, ResumedProgram, Resuming, WokenProgram
+from flowq.engine.model.rows import Claim, Outcome, StoredStep
 
 _C = STEPS.c
-_IS_WAITING = _C.status == StepState.WAITING
-#: Its run is running, or the program cleans up after a cancel.
-_GOES_ON = and_(
-    _IS_WAITING,
-    or_(
-        RUNS.c.status == RunState.RUNNING,
-        and_(_C.shielded_until > DbNow(), RUNS.c.status == RunState.CANCELLING),
-    ),
-)
 
-
-def _if_resumed(column: Any, value: Any) -> Any:
-    return case((_GOES_ON, value), else_=column)
-
-
-_done = COMPLETED.returning(*call_columns(STEPS)).cte("done")
-_IS_DONE = exists(select(_done.c.id))
-_woken = WAKING.where(_IS_DONE).cte("woken")
+_done = COMPLETED.returning(_C.id, _C.batch_id, _C.completed_at, _C.step_metadata).cte("done")
+_woken = WAKING.where(exists(select(_done.c.id))).cte("woken")
 _COMPLETE_AND_WAKE = Prepared(
     select(_done.c.id, _woken.c.status).select_from(_done.outerjoin(_woken, true()))
 )
 _resumed = (
     update(STEPS)
-    .where(TO_WAKE, RUNS.c.id == _C.flow_run_id, _IS_DONE)
-    .values(
-        status=case(
-            (_GOES_ON, StepState.RUNNING), (_IS_WAITING, StepState.QUEUED), else_=_C.status
+    .where(
+        _C.id == bindparam("p_program"),
+        _C.status == StepState.WAITING,
+        RUNS.c.id == _C.flow_run_id,
+        # Its run is running, or the program cleans up after a cancel.
+        or_(
+            RUNS.c.status == RunState.RUNNING,
+            and_(_C.shielded_until > DbNow(), RUNS.c.status == RunState.CANCELLING),
         ),
-        attempt=_if_resumed(_C.attempt, _C.attempt + 1),
-        lease_token=_if_resumed(_C.lease_token, bindparam("p_next", type_=_C.lease_token.type)),
-        lease_expires_at=_if_resumed(_C.lease_expires_at, DbNow(bindparam("p_lease", type_=Float))),
-        started_at=_if_resumed(_C.started_at, DbNow()),
-        wake_at=case(
-            (_GOES_ON, None),
-            (_IS_WAITING, DbNow(bindparam("p_resend", type_=Float))),
-            else_=_C.wake_at,
-        ),
-        resends=_if_resumed(_C.resends, 0),
-        worker=_if_resumed(_C.worker, bindparam("p_worker", type_=_C.worker.type)),
+        exists(select(_done.c.id)),
     )
-    .returning(*state_columns(STEPS), _C.lease_token, *CLAIM_COLUMNS)
+    .values(
+        status=StepState.RUNNING,
+        attempt=_C.attempt + 1,
+        lease_token=bindparam("p_next", type_=_C.lease_token.type),
+        lease_expires_at=DbNow(bindparam("p_lease", type_=Float)),
+        started_at=DbNow(),
+        wake_at=None,
+        resends=0,
+        worker=bindparam("p_worker", type_=_C.worker.type),
+    )
+    .returning(*state_columns(STEPS), *CLAIM_COLUMNS)
     .cte("resumed")
 )
 _CALL: Final = len(_done.c)
-_CLAIM: Final = _CALL + STATE + 1
+_CLAIM: Final = _CALL + STATE
 _ROW: Final = _CALL + len(_resumed.c)
 _COMPLETE_AND_RESUME = Prepared(
     select(*_done.c, *_resumed.c, *call_columns(CALL)).select_from(
@@ -115,7 +105,7 @@ class ProgramResumes(AttemptWrites, ProgramReads, ProgramWakes):
             if not self._changes(_COMPLETE, given):
                 return None
             queued = self._run(WAKE, waking).scalar() == StepState.QUEUED
-            resumed = self._claimed(program, resuming) if queued and resuming else None
+            resumed = self.resume(program, resuming) if queued and resuming else None
             return WokenProgram(queued and resumed is None, resumed)
         if resuming is None:
             row = self._run(_COMPLETE_AND_WAKE, {**given, **waking}).first()
@@ -127,10 +117,17 @@ class ProgramResumes(AttemptWrites, ProgramReads, ProgramWakes):
             "p_after": resuming.after,
         }
         rows = self._run(_COMPLETE_AND_RESUME, {**given, **waking, **claiming}).all()
-        return _woken_program(program, rows, resuming) if rows else None
+        if not rows:
+            return None
+        resumed = _resumed_program(program, rows, resuming, (claim, outcome))
+        if resumed is None:
+            # Running, or its run is not. The end is committed, so nothing is missed.
+            queued = self._run(WAKE, waking).scalar() == StepState.QUEUED
+            return WokenProgram(queued)
+        return WokenProgram(resumed=resumed)
 
-    def _claimed(self, program: StepRunId, resuming: Resuming) -> ResumedProgram | None:
-        """Claim a queued program and read it; None if its run does not go on."""
+    @override
+    def resume(self, program: StepRunId, resuming: Resuming) -> ResumedProgram | None:
         claim = self.claim(
             program, token=resuming.token, lease=resuming.lease, worker=resuming.worker
         )
@@ -140,13 +137,25 @@ class ProgramResumes(AttemptWrites, ProgramReads, ProgramWakes):
         return ResumedProgram(claim, state, resuming.after)
 
 
-def _woken_program(
-    program: StepRunId, rows: Sequence[Sequence[Any]], resuming: Resuming
-) -> WokenProgram:
+def _resumed_program(
+    program: StepRunId,
+    rows: Sequence[Row],
+    resuming: Resuming,
+    ended: tuple[Claim, Outcome],
+) -> ResumedProgram | None:
     first = rows[0]
-    if first[_CLAIM - 1] != resuming.token:
-        return WokenProgram(queued=first[_CLAIM - 2] == StepState.QUEUED)
+    if first[_CLAIM] is None:  # the run's id
+        return None
     claim = claim_of_row(program, resuming.token, first[_CLAIM:_ROW], [])
     others = [called_row(row[_ROW:]) for row in rows if row[_ROW] is not None]
-    state = program_state(first[_CALL : _CALL + STATE], [called_row(first[:_CALL]), *others])
-    return WokenProgram(resumed=ResumedProgram(claim, state, resuming.after))
+    state = program_state(first[_CALL:_CLAIM], [_completed(first, *ended), *others])
+    return ResumedProgram(claim, state, resuming.after)
+
+
+def _completed(row: Row, claim: Claim, outcome: Outcome) -> CalledRow:
+    """Return a call as its row is now; most of it was read by its claim."""
+    assert claim.spec is not None
+    _, batch, completed_at, metadata = row[:_CALL]
+    state, result = StepState.COMPLETED, outcome.result
+    stored = StoredStep(claim.key, None, state, claim.attempt, result, None, None, None, metadata)
+    return CalledRow(claim.id, claim.spec, BatchId(batch), None, completed_at, stored)

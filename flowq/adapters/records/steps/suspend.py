@@ -242,10 +242,11 @@ class ProgramWrites(Repository, ProgramRows):
         return StepState.QUEUED if self._changes(_QUEUE_IF_ENDED, asking) else _WAITING
 
     @override
-    def suspend_for_next(self, claim: Claim, suspension: Suspension) -> bool:
+    def suspend_for_next(self, claim: Claim, suspension: Suspension) -> StepState | None:
+        """Write all in one statement; in several on SQLite, without data-modifying CTEs."""
         call = suspension.next_call
         if call is None or self._connection.dialect.name == "sqlite":
-            return False  # without data-modifying CTEs
+            return self.suspend(claim, suspension)
         resend = suspension.resend_after.total_seconds()
         seen = next(iter(suspension.seen.items()), (None, None))
         given = {
@@ -256,7 +257,7 @@ class ProgramWrites(Repository, ProgramRows):
             "p_seen": seen[0],
             "p_place": seen[1],
         }
-        return bool(self._run(_SUSPEND_FOR_NEXT, given).all())
+        return _WAITING if self._run(_SUSPEND_FOR_NEXT, given).all() else None
 
     @override
     def give_up(self, run_id: RunId, rows: Sequence[StepRunId]) -> None:

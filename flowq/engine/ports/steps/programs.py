@@ -10,6 +10,7 @@ from flowq.core.states import StepState
 from flowq.engine.model.programs import (
     CalledRow,
     ProgramState,
+    ResumedProgram,
     Resuming,
     Suspension,
     WokenProgram,
@@ -38,13 +39,13 @@ class ProgramRows(Protocol):
             `waiting`, `queued`, or None when the lease is lost.
         """
 
-    def suspend_for_next(self, claim: Claim, suspension: Suspension) -> bool:
-        """Do the same for a suspension with a `next_call`, of a run that is not stopping.
+    def suspend_for_next(self, claim: Claim, suspension: Suspension) -> StepState | None:
+        """Do the same for a suspension with a `next_call`, if the run is not stopping.
 
         To be run by `Records.atomic`: it is one statement where the database allows that.
 
         Returns:
-            Whether it is done; otherwise nothing has changed, and `suspend` is to be called.
+            None when nothing has changed, and `suspend` is to be called.
         """
 
     def wake(self, program: StepRunId, batch: BatchId, resend_after: timedelta) -> bool:
@@ -77,6 +78,9 @@ class ProgramRows(Protocol):
         Returns:
             What it has done to the program; None when the lease is lost.
         """
+
+    def resume(self, program: StepRunId, resuming: Resuming) -> ResumedProgram | None:
+        """Claim a queued program and read it; return None if it cannot be claimed now."""
 
     def end_timers(self, run_id: RunId) -> list[BatchId]:
         """End the timers of a run that are due; return their batches."""

@@ -82,10 +82,10 @@ def waiting(records: SqlRecords, *keys: str, group: bool = False) -> list[Claim]
 
 def suspended(records: SqlRecords, claim: Claim, what: Suspension) -> StepState | None:
     """Suspend as an attempt of a program does."""
-    if what.next_call is not None and records.atomic(
-        lambda tx: tx.steps.suspend_for_next(claim, what)
-    ):
-        return StepState.WAITING
+    if what.next_call is not None:
+        state = records.atomic(lambda tx: tx.steps.suspend_for_next(claim, what))
+        if state is not None:
+            return state
     return records.transaction(lambda tx: tx.steps.suspend(claim, what))
 
 
@@ -201,7 +201,7 @@ def test_two_ends_at_once_resume_it_once(records: SqlRecords) -> None:
     for _ in range(ROUNDS):
         claims = waiting(records, "a#1", "b#2", "c#3")
 
-        ended = at_once(*(lambda one=one: resume(records, one) for one in claims))  # type: ignore[misc]
+        ended = at_once(*(lambda one=one: resume(records, one) for one in claims))
 
         resumed = [one.resumed for one in ended if one.resumed is not None]
         assert len(resumed) == 1
@@ -241,8 +241,10 @@ def rows_after(records: SqlRecords, how: Callable[[SqlRecords, Claim, Suspension
     run_id = one.run_id
     what = Suspension(1, {one.id: 1}, [call(run_id, "b#2", 3)], LATER, is_next=True)
     how(records, woken.resumed.claim, what)
-    names = ("step_key", "status", "observed", "attempt", "inputs", "spec", "step_order")
-    names += ("lease_token", "advanced", "map_index", "map_size", "tokens_used", "resends")
+    names = [
+        *("step_key", "status", "observed", "attempt", "inputs", "spec", "step_order"),
+        *("lease_token", "advanced", "map_index", "map_size", "tokens_used", "resends"),
+    ]
     found = records.autocommit(lambda tx: [tx.steps.by_id(node_id(run_id, k)) for k in KEYS])
     return [
         {**{name: getattr(row, name) for name in names}, "waits": row.wake_at is not None}
@@ -309,9 +311,13 @@ def test_stopping_run_makes_no_call(records: SqlRecords) -> None:
     what = Suspension(1, {one.id: 1}, [made], LATER, is_next=True)
     claim = woken.resumed.claim
 
-    assert not records.atomic(lambda tx: tx.steps.suspend_for_next(claim, what))
-    assert state(records, one.run_id) is StepState.RUNNING
-    assert records.autocommit(lambda tx: tx.steps.called(one.run_id, ["b#2"])) == []
+    found = records.atomic(lambda tx: tx.steps.suspend_for_next(claim, what))
+
+    if found is None:  # nothing has changed
+        assert state(records, one.run_id) is StepState.RUNNING
+        assert suspended(records, claim, what) is StepState.QUEUED
+    assert state(records, one.run_id) is StepState.QUEUED
+    assert state(records, one.run_id, "b#2") is StepState.CANCELLED
 
 
 def test_the_lease_ends_with_the_suspension(records: SqlRecords) -> None:

@@ -178,9 +178,9 @@ COSTS: Final[Mapping[Any, Sequence[tuple[str, int, int, int]]]] = {
     ],
     parent: [("child", 5, 2, 1), ("one", 10, 8, 1), ("last", 3, 3, 0)],
     calls: [
-        *(("calls", 6, 3, 1), ("one#1", 2, 2, 1)),
-        *(("calls", 6, 3, 2), ("one#2", 5, 5, 0), ("one#3", 5, 3, 1)),
-        ("calls", 4, 4, 0),
+        # Who ends the first call continues the program, as does who ends the last.
+        *(("calls", 4, 3, 1), ("one#1", 6, 3, 2)),
+        *(("one#2", 5, 5, 0), ("one#3", 9, 5, 0)),
     ],
     many_calls: [
         ("many_calls", 6, 3, 4),
@@ -191,7 +191,7 @@ COSTS: Final[Mapping[Any, Sequence[tuple[str, int, int, int]]]] = {
         *(("calls_map", 6, 3, 2), ("one#1[0]", 4, 4, 0), ("one#1[1]", 9, 6, 1)),
         ("calls_map", 5, 5, 0),
     ],
-    call_fails: [("call_fails", 6, 3, 1), ("broken#1", 6, 4, 1), ("call_fails", 7, 7, 0)],
+    call_fails: [("call_fails", 4, 3, 1), ("broken#1", 6, 4, 1), ("call_fails", 7, 7, 0)],
     called_item_fails: [
         *(("called_item_fails", 6, 3, 2), ("broken#1[0]", 11, 6, 1), ("broken#1[1]", 4, 4, 0)),
         ("called_item_fails", 7, 7, 0),
