@@ -242,18 +242,15 @@ class StepDecorator:
             retry_on: Exceptions after which it is retried; by default all.
             timeout: For one attempt, as a timedelta or in seconds.
             queue: Celery queue; by default that of `task_routes`.
-            cache: Reuse the result of an earlier call with the same inputs that is no older than
-                this: a time, True for a day, or a `Cache`.
-            concurrency: How many may run at once over all workers: a number, or a
-                `Concurrency` with a key of its own.
+            cache: Reuse results of equal inputs up to this age: a time, True for a day, a `Cache`.
+            concurrency: How many may run at once over all workers: a number, or a `Concurrency`.
             rate: How many may begin, or how many tokens they may use, within a time over all
                 workers: `"60/minute"`, `"90000 tokens/minute"`, a `Rate`, or several.
             allow_failure: The run continues when it fails; dependents get a `StepFailure`.
             middleware: Code around the function in each attempt, the outermost first; that of
                 `flowq.use` runs around it.
             log_prints: Keep printed lines as logged ones.
-            local: In a program: the process that runs the program runs it too, without a message.
-                It is recorded like any other; for steps of milliseconds.
+            local: In a program: the program's own process runs it, without a message.
 
         Raises:
             InvalidFlow: it cannot be a step, or a value is invalid.
