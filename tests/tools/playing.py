@@ -45,7 +45,9 @@ class Played:
 
     @property
     def status(self) -> RunState:
-        return self.view.status
+        status = self.stage.engine.records.autocommit(lambda tx: tx.runs.status(self.id))
+        assert status is not None
+        return status
 
     @property
     def error(self) -> str:

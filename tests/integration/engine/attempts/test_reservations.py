@@ -102,7 +102,7 @@ def play_at_once(stage: Stage, count: int, budget: Budget, played_flow: Any = ma
             with take:
                 delivery = stage.dispatcher._next() if stage.dispatcher._ready else None
             if delivery is None:
-                time.sleep(0.005)
+                time.sleep(0.05)  # so many ask again
                 continue
             stage.dispatcher.deliver(stage.engine, delivery)
 
