@@ -47,7 +47,9 @@ def test_page_receives_each_step_soon_after_its_end(cluster: Cluster, tmp_path: 
         min(at for at, number in done if number >= place) - end
         for place, end in enumerate(ended, start=1)
     ]
-    print(f"received after {sorted(late)[len(late) // 2]:.2f} s, at most {max(late):.2f} s")
+    middle = sorted(late)[len(late) // 2]
+    print(f"received after {middle:.2f} s, at most {max(late):.2f} s")
+    assert middle < 1.0  # a busy machine may hold up some of them
     assert max(late) < 3.0  # none waits for the end of the run
     assert len(done) > 5  # not all at the end
     assert ("completed", view.total) == (page.run()["status"], page.run()["total"])
