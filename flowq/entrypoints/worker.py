@@ -46,7 +46,7 @@ from flowq.entrypoints.shutdown import (
 )
 from flowq.entrypoints.task_names import TaskNames
 from flowq.entrypoints.unknown_steps import UnknownSteps
-from flowq.entrypoints.worker_events import EventBatching, report
+from flowq.entrypoints.worker_events import EventBatching, report, send_events
 from flowq.entrypoints.worker_logs import keep_logs
 
 logger = logging.getLogger(__name__)
@@ -293,6 +293,7 @@ class SweeperStep(bootsteps.StartStopStep):
 
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
+        send_events(wanted=bool(parent.task_events))  # before its pool forks
         self._sweeper: Sweeper | None = None
         self._fetched: list[Any] = []
 

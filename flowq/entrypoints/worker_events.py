@@ -23,6 +23,9 @@ from flowq.engine.runtime.causes import message_of
 
 logger = logging.getLogger(__name__)
 
+#: Not empty if the worker of this process sends task events.
+_wanted: list[bool] = []
+
 #: Seconds.
 INTERVAL: Final = 0.05
 
@@ -61,6 +64,11 @@ class EventBatching(bootsteps.StartStopStep):
             parent.event_dispatcher.flush()
 
 
+def send_events(*, wanted: bool) -> None:
+    """Choose whether this process, and those that it forks, send the events of `report`."""
+    _wanted[:] = [True] if wanted else []
+
+
 def report(task: "Task[Any, Any]", followed: Iterable[Followed]) -> None:
     """Send the events of attempts that are run within another task, while they are run.
 
@@ -70,7 +78,7 @@ def report(task: "Task[Any, Any]", followed: Iterable[Followed]) -> None:
         task: The task that runs.
         followed: Runs them.
     """
-    if not task.app.conf.worker_send_task_events:
+    if not _wanted:
         for _ in followed:
             pass
         return

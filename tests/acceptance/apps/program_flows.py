@@ -62,6 +62,22 @@ async def long_row(count: int) -> int:
 
 
 @flow
+async def local_row(count: int) -> list[int]:
+    """Two processes at most: the one that begins, and one that continues after a crash."""
+    here = pid.options(local=True)
+    return list(dict.fromkeys([await here(number) for number in range(count)]))
+
+
+@flow
+async def local_failure(text: str) -> str:
+    try:
+        await fail.options(local=True)(text)
+    except StepFailed as error:
+        return error.reason
+    return "never"
+
+
+@flow
 async def tidy(folder: str) -> str:
     """Begin, sleep for an hour, and clean up."""
     await leave(folder, "begun")

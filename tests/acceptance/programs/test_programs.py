@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flowq.core.ids import RunId
+from flowq.core.ids import RunId, node_id
 from flowq.core.states import RunState
 from flowq.engine.runs.cancel import cancel
 from tests.acceptance.apps import program_flows as flows
@@ -83,3 +83,40 @@ def test_program_outlives_its_worker(cluster: Cluster, tmp_path: Path) -> None:
 
     with cluster.worker(*POOLS["threads"], name="second"):
         assert cluster.result(run_id) >= 2
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_local_steps_are_shown_in_flower_as_others(cluster: Cluster, pool: str) -> None:
+    """They have no message, and the events that a task has."""
+    with cluster.worker(*POOLS[pool], "-E"), cluster.events() as heard:
+        run_id = cluster.submit(flows.local_row, count=20)
+        assert len(cluster.result(run_id)) == 1
+        failed = cluster.submit(flows.local_failure, text="no")
+        assert cluster.result(failed) == "no"
+
+        def types(run: RunId, key: str) -> list[str]:
+            row = str(node_id(run, key))
+            return [one["type"] for one in heard if one.get("uuid") == row]
+
+        ended = ["task-received", "task-started", "task-succeeded"]
+        wait_until(lambda: types(run_id, "pid#20") == ended, what="the last one has its events")
+        wait_until(lambda: "task-failed" in types(failed, "fail#1"), what="a failure has them")
+
+    assert all(types(run_id, f"pid#{number}") == ended for number in range(1, 21))
+    received = [one for one in heard if one["type"] == "task-received" and "root_id" in one]
+    of_run = [one["name"].rpartition(".")[2] for one in received if one["root_id"] == str(run_id)]
+    assert of_run.count("pid") == 20
+    view = cluster.view(run_id)
+    assert {(step.attempts, step.recoveries) for step in view.steps} == {(1, 0)}
+
+
+def test_local_steps_outlive_their_worker(cluster: Cluster) -> None:
+    with cluster.worker(*POOLS["prefork"], name="first") as first:
+        run_id = cluster.submit(flows.local_row, count=400)
+        wait_until(lambda: len(cluster.view(run_id).steps) > 10, what="it is on its way")
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait(60)
+    assert cluster.view(run_id).status is RunState.RUNNING
+
+    with cluster.worker(*POOLS["threads"], name="second"):
+        assert len(cluster.result(run_id)) == 2

@@ -6,6 +6,7 @@ from importlib import import_module
 
 import pytest
 from psycopg import _queries
+from sqlalchemy import Dialect
 from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -22,12 +23,13 @@ def statements() -> Iterator[tuple[str, Prepared]]:
 
 
 STATEMENTS = dict(statements())
+DIALECT: Dialect = psycopg.dialect()  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_driver_does_not_parse_it_each_time(name: str) -> None:
     """psycopg parses a text that is longer, or has more parameters, for each execution."""
-    compiled = STATEMENTS[name].statement.compile(dialect=psycopg.dialect())
+    compiled = STATEMENTS[name].statement.compile(dialect=DIALECT)
     assert isinstance(compiled, SQLCompiler)
     given = [one for one, bound in compiled.binds.items() if bound.required]
 
