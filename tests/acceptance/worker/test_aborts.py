@@ -105,7 +105,9 @@ def test_item_that_is_revoked_is_one_failed_item(cluster: Cluster, pool: str) ->
 def test_program_that_is_revoked_fails_with_its_run(
     cluster: Cluster, tmp_path: Path, pool: str
 ) -> None:
-    with cluster.worker(f"--pool={pool}", "--concurrency=1", environment=QUICK):
+    """It has a message, since no process keeps it in memory."""
+    alone = {**QUICK, "FLOWQ_LIVE_PROGRAMS": "0"}
+    with cluster.worker(f"--pool={pool}", "--concurrency=1", environment=alone):
         run_id = cluster.submit(flows.long_program, folder=str(tmp_path))
         begun(tmp_path)
         program = next(step for step in cluster.view(run_id).steps if step.called is None)

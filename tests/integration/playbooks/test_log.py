@@ -1,8 +1,11 @@
 """N52, N55, N56: the log of an execution is its program, replayed over its rows."""
 
+import pytest
+
 from flowq.engine.engine import Engine
 from flowq.engine.model.rows import Message
 from flowq.engine.runs.cancel import cancel
+from flowq.engine.runtime.program_cache import ProgramCache
 from flowq.playbooks.running.answers import Answers
 from flowq.playbooks.running.log import LogEvent, replayed
 from flowq.testing.runs import StartedRun
@@ -85,7 +88,7 @@ workflow:
     assert ENDED == names(whole)[-3:-1]
 
 
-def test_branch_that_is_observed_later_is_numbered_later() -> None:
+def test_branch_that_is_observed_later_is_numbered_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both end at one time, and a reader may see that of `b`; the program observes `a` first."""
     text = """
 workflow:
@@ -94,6 +97,7 @@ workflow:
   - {step: b, tool: {kind: noop}, next: end}
   - {step: end, tool: {kind: noop}}
 """
+    monkeypatch.setattr(ProgramCache, "observed", lambda *_: None)  # it is in another process
     with watched() as logs, started(text) as run:
         run.finish()
         whole = log(run)
@@ -104,13 +108,14 @@ workflow:
     assert whole[: len(logs[run.id])] == logs[run.id]
 
 
-def test_call_that_a_cancel_overtakes_leads_to_nothing() -> None:
+def test_call_that_a_cancel_overtakes_leads_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """It has ended before the cancel, but the program is cancelled before it observes that."""
 
     def stop(engine: Engine, message: Message) -> None:
         if message.name == "flowq.tool.noop":
             cancel(engine, message.run_id, "enough")
 
+    monkeypatch.setattr(ProgramCache, "observed", lambda *_: None)  # it is in another process
     with watched(then=stop) as logs, started(CHAIN) as run:
         assert "cancelled" == run.status
         assert [*BEGUN, "command.issued start"] == names(log(run)) == names(logs[run.id])

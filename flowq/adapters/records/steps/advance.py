@@ -212,8 +212,9 @@ class AdvanceWrites(Repository, AdvanceRows):
                 {**{f"p_{k}": v for k, v in common.items()}, **columns, "p_resend": after},
             )
             return
+        given = {name: value for name, value in common.items() if value is not None}
         self._run(
-            insert(STEPS).values(**common, **_ITEM, wake_at=DbNow(after)),
+            insert(STEPS).values(**given, **_ITEM, wake_at=DbNow(after)),
             [{"id": item.id, "map_index": index, "inputs": item.inputs} for index, item in rows],
         )
 

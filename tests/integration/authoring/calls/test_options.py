@@ -566,8 +566,13 @@ def parameters(function: Any) -> set[str]:
 
 def test_table_has_all_options() -> None:
     """Who adds an option adds it here, and to all that takes options."""
-    assert parameters(StepDecorator.__call__) == OF_STEPS | {"name", "middleware", "log_prints"}
-    assert parameters(Step.options) == OF_STEPS | OF_CALLS | OF_PROGRAMS | {"log_prints"}
+    assert parameters(StepDecorator.__call__) == OF_STEPS | {
+        "name",
+        "middleware",
+        "log_prints",
+        "local",
+    }
+    assert parameters(Step.options) == OF_STEPS | OF_CALLS | OF_PROGRAMS | {"log_prints", "local"}
     assert parameters(Flow.options) == OF_CALLS | OF_PROGRAMS | {"allow_failure"}
     assert set(SubmitOptions.__annotations__) == set(OF_RUNS)
     assert all(hasattr(BaseStep, name) for name in OF_STEPS | {"middleware", "log_prints"})
@@ -575,7 +580,7 @@ def test_table_has_all_options() -> None:
 
 def test_spec_of_a_node_says_all_that_is_said() -> None:
     """What no flow takes to its spec would be dropped without a word."""
-    shaped_by_the_flow = {"when", "after", "tolerate", "key"}
+    shaped_by_the_flow = {"when", "after", "tolerate", "key", "local"}
     both = {"concurrency", "rate"}
 
     named = {one.name for one in fields(Options)} - shaped_by_the_flow - both - OF_PROGRAMS

@@ -160,11 +160,11 @@ def parent(x: int) -> int:
 COSTS: Final[Mapping[Any, Sequence[tuple[str, int, int, int]]]] = {
     chain: [("first", 2, 2, 1), ("last", 3, 3, 0)],
     fan_in: [("a", 2, 2, 0), ("b", 2, 2, 1), ("last", 3, 3, 0)],
-    few_items: [("one[0]", 3, 3, 0), ("one[1]", 6, 4, 1), ("last", 5, 4, 0)],
+    few_items: [("one[0]", 3, 3, 0), ("one[1]", 6, 4, 1), ("last", 5, 5, 0)],
     many_items: [
         *((f"one[{index}]", 2, 2, 0) for index in range(4)),
         ("end", 4, 2, 1),
-        ("last", 5, 4, 0),
+        ("last", 5, 5, 0),
     ],
     wide: [
         *(("w0", 2, 2, 0), ("w1", 2, 2, 1), ("w2", 3, 3, 0), ("w3", 3, 3, 0)),

@@ -169,7 +169,9 @@ def test_what_was_said_about_the_run_holds_for_the_next(stage: Stage) -> None:
 
 def test_paused_run_continues_when_it_is_resumed(stage: Stage) -> None:
     played = stage.submit(counted, {"left": 1})
-    stage.dispatcher.run(stage.engine, limit=2)  # the program, and its step
+    stage.dispatcher.run(stage.engine, limit=1)  # the program
+    stage.engine.program_cache.clear()  # so its step does not continue it
+    stage.dispatcher.run(stage.engine, limit=1)
     pause(stage.engine, played.id)
     stage.dispatcher.run(stage.engine)
     assert RunState.PAUSED is played.status

@@ -68,7 +68,7 @@ def broken(records: SqlRecords, change: Update) -> list[Violation]:
 def begun(stage: Stage) -> Played:
     """A program that waits for its second call."""
     run = stage.submit(calling, {"x": 1})
-    stage.dispatcher.run(stage.engine, limit=3)
+    stage.dispatcher.run(stage.engine, limit=2)
     stage.dispatcher.clear()
     stage.engine.program_cache.clear()
     return run
