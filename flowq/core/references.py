@@ -31,7 +31,8 @@ CONCAT: Final = "$concat"
 #: flowq's own keys; a user's dict with one of them becomes a literal.
 MARKS: Final = frozenset({REF, LITERAL, OP, FAILURE, FLOAT, CONCAT})
 
-_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
+#: Types of JSON data without parts: they hold neither references nor sets.
+SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 
 PathPart = str | int
 #: A template or a part of one: JSON data; the type is wide because JSON is recursive.
@@ -100,7 +101,7 @@ def references(template: Template) -> Iterator[Reference]:
                 yield from references(item)
     elif isinstance(template, list | tuple):
         for item in template:
-            if type(item) not in _SCALARS:  # a generator for each would take most of the time
+            if type(item) not in SCALARS:  # a generator for each would take most of the time
                 yield from references(item)
 
 

@@ -18,14 +18,13 @@ from flowq.core.errors import InvalidInput
 from flowq.core.graph import MAX_NAME_LENGTH
 from flowq.core.limits.budgets import Budget, BudgetSpec, budget_of
 from flowq.core.limits.queueing import MAX_PRIORITY
+from flowq.core.references import SCALARS
 from flowq.core.text.json_values import MAX_DEPTH, flaw, flaw_of_text, marked
 from flowq.engine.results.codecs.annotations import as_path, shown
 from flowq.engine.results.codecs.read_back import describe_difference, difference_of_form
 
 #: A later time is a mistake: databases cannot add much more to their clocks.
 _LONGEST = timedelta(days=36_500)
-#: Types of JSON data without parts, so without sets.
-_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
 class SubmitOptions(TypedDict, total=False):
@@ -291,7 +290,7 @@ def _sets_sorted(value: Any, recorded: Any) -> Any:
         if len(value) != len(recorded):  # a serialiser of the user changed it
             return recorded
         pairs = zip(value, recorded, strict=True)
-        parts = [one if type(one) in _SCALARS else _sets_sorted(own, one) for own, one in pairs]
+        parts = [one if type(one) in SCALARS else _sets_sorted(own, one) for own, one in pairs]
         return sorted(parts, key=_text_of) if isinstance(value, set | frozenset) else parts
     if isinstance(recorded, dict):
         parts_of = _parts(value, recorded)

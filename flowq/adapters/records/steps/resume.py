@@ -1,11 +1,12 @@
 """The end of a call that its program awaits alone, and what follows: it is queued, or resumed.
 
 On PostgreSQL the completion and the program's UPDATE are one statement: the second runs only if the
-first has changed its row, and both are committed together. Whoever keeps the live program claims it
-in that UPDATE, and the statement reads what the program observes; the completed call comes from
-RETURNING, since a statement does not see its own changes. A program that cannot be claimed now is
-woken by a second statement, after the commit of the end; if the process dies in between, the
-sweeper finds the unseen call. SQLite has no data-modifying CTEs: there it is one transaction.
+first has changed its row, and both are committed together. The process that keeps the live program
+claims it in that UPDATE, and the statement reads what the program observes; the completed call
+comes from RETURNING, since a statement does not see its own changes. A program that cannot be
+claimed now is woken by a second statement, after the commit of the end; if the process dies in
+between, the sweeper finds the unseen call. SQLite has no data-modifying CTEs: there it is one
+transaction.
 """
 
 from collections.abc import Sequence
