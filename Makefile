@@ -53,7 +53,7 @@ bench: $(DEV) ## Measure flowq against plain Celery
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## Remove the environment and all that was made
-	rm -rf $(VENV) $(VENV)-lowest build dist .pytest_cache .mypy_cache .ruff_cache \
+	rm -rf $(VENV) $(VENV)-lowest .venv-peers build dist .pytest_cache .mypy_cache .ruff_cache \
 	    .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -9,6 +9,8 @@ make a round slower.
     make bench ARGS=growth     one part of it: throughput, naps, growth, programs, payloads,
                                models, uneven, blocks, http, playbooks, pipelines, workflows,
                                shares, logs, many
+    make bench ARGS=peers      DBOS, celery-director and Prefect; only when asked for, since they
+                               are installed first
     BENCH_EVENTS=0 make bench  without the events for Flower, on both sides
 """
 
@@ -346,10 +348,16 @@ def rows_of(module: str) -> Callable[[], None]:
     return part
 
 
-def main() -> None:
-    """Run what was asked for."""
-    wanted = " ".join(sys.argv[1:])
-    parts = {
+def peers() -> None:
+    """Print a table of its own of flowq beside other engines."""
+    from benchmarks.peers import part
+
+    part.table()
+
+
+def parts() -> dict[str, Callable[[], None]]:
+    """Return what can be measured, by name."""
+    return {
         "throughput": throughput,
         "naps": naps,
         "growth": growth,
@@ -365,15 +373,31 @@ def main() -> None:
         "shares": rows_of("shares"),
         "logs": rows_of("logs"),
         "many": rows_of("many"),
+        "peers": peers,
     }
-    if not any(wanted in name for name in parts):
-        raise SystemExit(f"there is no part {wanted!r}; give one of {', '.join(parts)}")
-    print(f"{'work':<44} {'raw Celery':>16} {'flowq':>16} {'ratio':>10}   target", flush=True)
+
+
+def chosen(wanted: str) -> list[str]:
+    """Return the parts that were asked for; without a name all but `peers`, which installs.
+
+    Raises:
+        SystemExit: There is no such part.
+    """
+    names = [name for name in parts() if wanted in name and (wanted or name != "peers")]
+    if not names:
+        raise SystemExit(f"there is no part {wanted!r}; give one of {', '.join(parts())}")
+    return names
+
+
+def main() -> None:
+    """Run what was asked for."""
+    names = chosen(" ".join(sys.argv[1:]))
+    if names != ["peers"]:
+        print(f"{'work':<44} {'raw Celery':>16} {'flowq':>16} {'ratio':>10}   target", flush=True)
     with servers.infrastructure():
         sys.path.insert(0, str(Path.cwd()))
-        for name, part in parts.items():
-            if wanted in name:
-                part()
+        for name in names:
+            parts()[name]()
 
 
 if __name__ == "__main__":

@@ -10,14 +10,13 @@ from Redis' own counters. Rounds with and without take turns, and the middle one
 import os
 import statistics
 from collections.abc import Callable
-from pathlib import Path
 
 import redis
 
 from benchmarks import servers
+from benchmarks.processes import cpu
 
 ROUNDS = 5
-TICK = os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
@@ -75,14 +74,6 @@ def measure(flag: str, steps: int, work: Callable[[], object]) -> tuple[float, f
         work()
         spent = cpu(pid) - begun, redis_cpu(client) - redis_begun
     return 1e6 * spent[0] / steps, 1e6 * spent[1] / steps
-
-
-def cpu(pid: int) -> float:
-    """Return the seconds of CPU time of a process and its children."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    own = (int(fields[11]) + int(fields[12])) / TICK
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return own + sum(cpu(int(child)) for child in children)
 
 
 def redis_cpu(client: redis.Redis) -> float:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 
 from benchmarks import servers
-from benchmarks.events import cpu
+from benchmarks.processes import cpu
 
 #: A row of the table of `python -m benchmarks`.
 Figure = tuple[str, str, str, str, str]

@@ -20,6 +20,7 @@ from pathlib import Path
 from sqlalchemy import Engine, create_engine, event, text
 
 from benchmarks import flows, servers
+from benchmarks.processes import cpu
 from flowq import bootstrap
 from flowq.core.ids import batch_of_run
 from flowq.core.references import Reference
@@ -158,12 +159,12 @@ def _run() -> Iterator[Row]:
     _forget()
     with servers.worker("benchmarks.flows", "prefork", 2) as pid:
         flows.literal.enqueue(n=FEW).result(timeout=600)
-        few, cpu = _largest_mib(pid), _cpu_seconds(pid)
+        few, began = _largest_mib(pid), cpu(pid)
         taken = _seconds(lambda: flows.literal.enqueue(n=FEW).result(timeout=600)) / FEW
-        used = (_cpu_seconds(pid) - cpu) / FEW
-        cpu = _cpu_seconds(pid)
+        used = (cpu(pid) - began) / FEW
+        began = cpu(pid)
         many = _seconds(lambda: flows.literal.enqueue(n=MANY).result(timeout=3600)) / MANY
-        more = (_cpu_seconds(pid) - cpu) / MANY
+        more = (cpu(pid) - began) / MANY
         peak, after = servers.memory_mib(pid), _largest_mib(pid)
     work = f"map of {MANY:,}, per item, against {FEW:,}"
     yield work, f"{taken * 1000:.2f} ms", f"{many * 1000:.2f} ms", f"{many / taken:.2f}x", "<= 1.3x"
@@ -193,13 +194,6 @@ def _resident_mib(pid: int) -> int:
 
 def _largest_mib(pid: int) -> int:
     return max(map(_resident_mib, _processes(pid)))
-
-
-def _cpu_seconds(pid: int) -> float:
-    """Return the CPU time that the processes of a worker have used."""
-    fields = [Path(f"/proc/{one}/stat").read_text().rpartition(")")[2] for one in _processes(pid)]
-    ticks = sum(int(one.split()[11]) + int(one.split()[12]) for one in fields)
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":

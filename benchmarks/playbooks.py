@@ -15,7 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 from benchmarks import flows, servers, service
-from benchmarks.events import cpu
+from benchmarks.processes import cpu
 from flowq import Run, bootstrap
 from flowq.engine.attempts.program_history import recording
 from flowq.playbooks import Playbook
