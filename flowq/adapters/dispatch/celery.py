@@ -31,6 +31,7 @@ from typing_extensions import override
 
 from flowq.adapters.breaker import CircuitBreaker
 from flowq.adapters.dispatch import amqp
+from flowq.adapters.dispatch.acknowledgements import RECORDED
 from flowq.adapters.dispatch.addresses import broker_urls
 from flowq.adapters.dispatch.inspect_workers import inspect_workers
 from flowq.adapters.dispatch.kombu_patches import patch_kombu
@@ -189,7 +190,7 @@ class CeleryDispatcher(Dispatcher):
             body,
             exchange="",
             routing_key=queue or self._queue(name),
-            headers=headers,
+            headers=headers | {RECORDED: True},
             content_type="application/json",
             content_encoding="utf-8",
             priority=priority,  # type: ignore[arg-type]  # None is kombu's own default

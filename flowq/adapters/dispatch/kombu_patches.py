@@ -13,6 +13,9 @@ With `global_keyprefix` the question whether a queue exists goes out without the
 queue seemed empty. And all topics are subscribed to as patterns, which a server lets nobody do who
 is allowed the channels of one prefix alone; with `fanout_patterns` off there are no patterns in
 them, so they are subscribed to as what they are.
+
+Messages of flowq are acknowledged without Redis (see `acknowledgements`), and urgent ones have
+lists of their own (see `priorities`).
 """
 
 from queue import Empty
@@ -20,6 +23,7 @@ from typing import Any
 
 from kombu.transport import redis
 
+from flowq.adapters.dispatch.acknowledgements import acknowledge_in_memory
 from flowq.adapters.dispatch.priorities import read_urgent_lists
 
 _close = redis.Channel.close
@@ -37,6 +41,7 @@ def patch_kombu() -> None:
     _Channel._subscribe = _subscribe_by_name  # noqa: SLF001
     _Channel._unsubscribe_from = _unsubscribe_by_name  # noqa: SLF001
     read_urgent_lists()
+    acknowledge_in_memory()
     if "EXISTS" not in _prefixed:
         _prefixed.append("EXISTS")
 

@@ -102,7 +102,7 @@ def test_steps_that_have_not_begun_are_requeued_at_once(
     with cluster.worker(*options, environment=LONG) as worker:
         run_id = begin(cluster, flows.holding, tmp_path)
         others = cluster.submit(flows.wide, count=7)
-        wait_until(lambda: cluster.redis.hlen("unacked") == 7, what="all are fetched")
+        wait_until(lambda: cluster.redis.llen("celery") == 0, what="all are fetched")
 
         worker.send_signal(signal.SIGTERM)
 

@@ -242,7 +242,7 @@ def test_every_message_is_small_and_holds_nothing_but_ids(app: Celery, client: r
         assert headers["ignore_result"] is True
         assert headers.keys() <= {
             *("task", "id", "root_id", "ignore_result", "argsrepr", "kwargsrepr"),
-            *("group", "group_index"),
+            *("group", "group_index", "recorded"),
         }
 
 
