@@ -69,8 +69,8 @@ class Feed:
         self._batch_of: dict[tuple[str, bool], BatchId] = {}
         #: The length of each text so far.
         self._texts: dict[tuple[str, int | None, int, int], float] = {}
-        #: Steps that ended before their batch was known.
-        self._early: dict[tuple[str, bool], list[bool]] = {}
+        #: Steps that ended before their batch was known: whether they failed, and when.
+        self._early: dict[tuple[str, bool], list[tuple[bool, datetime]]] = {}
 
     def take(self, event: Event) -> list[Event]:
         """Return the events to yield after an event has come; empty if it was known."""
@@ -153,20 +153,22 @@ class Feed:
         else:
             self.total += sum(step not in self._nodes for step in event.steps)
         emitted: list[Event] = [event]
+        ended_at = event.timestamp
         for step in event.steps:
             member = (step, event.items is not None)
             self._batch_of[member] = event.batch
-            for failed in self._early.pop(member, []):
+            for failed, at in self._early.pop(member, []):
                 batch.open -= 1
                 batch.failed += failed
+                ended_at = max(ended_at, at)
         if batch.open <= 0:
-            emitted += self._completed(batch, event.timestamp)
+            emitted += self._completed(batch, ended_at)
         return emitted
 
     def _member(self, member: tuple[str, bool], event: Event, failed: bool) -> list[Event]:  # noqa: FBT001
         name = self._batch_of.get(member)
         if name is None:
-            self._early.setdefault(member, []).append(failed)
+            self._early.setdefault(member, []).append((failed, event.timestamp))
             return []
         batch = self._batches[name]
         batch.open -= 1

@@ -94,6 +94,19 @@ def test_a_batch_follows_the_last_of_its_steps() -> None:
     assert emitted[place - 1] == step(StepFailed, "b", attempt=2)
 
 
+def test_a_batch_that_is_heard_of_late_ends_with_its_last_step() -> None:
+    began, ended = (datetime(2026, 1, 1, 9, 0, second, tzinfo=UTC) for second in (0, 5))
+    late = batch("n1", "a").model_copy(update={"timestamp": began})
+
+    emitted, _ = emit([step(StepCompleted, "a").model_copy(update={"timestamp": ended}), late])
+
+    assert [(type(one), one.timestamp) for one in emitted] == [
+        (StepCompleted, ended),
+        (BatchStarted, began),
+        (BatchCompleted, ended),
+    ]
+
+
 def test_a_map_that_ends_early_ends_its_batch() -> None:
     """What is left of its items was cancelled, and cancelled steps emit nothing."""
     events = [
