@@ -18,6 +18,7 @@ from flowq.authoring import durable
 from flowq.authoring.calls.durable import program_call
 from flowq.authoring.calls.options import Options
 from flowq.authoring.definitions.flows import flow
+from flowq.canvas.outline import outline
 from flowq.canvas.plan import (
     CanvasPlan,
     ChainPlan,
@@ -77,7 +78,11 @@ def _spec(inputs: Mapping[str, Any]) -> FlowSpec:
 
 
 _trace: Final = canvas.type.trace
-canvas.type = registry.flows[canvas.type.name] = replace(canvas.type, trace=_spec)
+canvas.type = registry.flows[canvas.type.name] = replace(
+    canvas.type,
+    trace=_spec,
+    outline=lambda inputs: outline(CanvasPlan.model_validate(inputs["canvas"])),
+)
 
 
 def _loaded(value: Any) -> Any:

@@ -147,6 +147,8 @@ class RegisteredFlow:
         input_schema: From where the schemas of models are, as `#/$defs/{model}`, to the JSON Schema
             of its inputs.
         queueing: From checked inputs and the user of a run to when it begins, beside others.
+        outline: Of a program that is told by its inputs what to call: from stored inputs to its
+            calls, if none fails, as nodes of a graph.
     """
 
     name: str
@@ -160,6 +162,7 @@ class RegisteredFlow:
     verify: Callable[[Mapping[str, Any], Mapping[str, Any]], None] = _nothing_to_verify
     input_schema: Callable[[str], dict[str, Any]] = lambda _: {"type": "object"}
     queueing: Callable[[Mapping[str, Any], str | None], QueueingSpec] | None = None
+    outline: Callable[[Mapping[str, Any]], FlowSpec] | None = None
 
     @cached_property
     def returns(self) -> Any:

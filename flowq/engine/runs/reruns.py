@@ -10,6 +10,7 @@ The earlier run is not changed; who has rerun it is recorded with it. It is kept
 reruns are, with its child runs and its objects.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -18,6 +19,8 @@ from typing import Any, Unpack
 from flowq.core.errors import InvalidInput, RunNotFound
 from flowq.core.ids import RunId
 from flowq.core.names import is_own
+from flowq.core.rerun import Why
+from flowq.core.spec import StepKind
 from flowq.core.states import TERMINAL_RUN_STATES
 from flowq.core.text.json_values import unmarked
 from flowq.engine.engine import Engine
@@ -100,6 +103,7 @@ def preview(
     names = {step.key: step.name for step in start.definition.spec.steps}
     if start.definition.spec.program is not None:
         names = {row.key: row.name for row in found.rows if row.call is not None}
+        names |= _not_called(engine, found, names)
     rows: dict[str, list[OldStep]] = {}
     for row in found.rows:
         rows.setdefault(row.key, []).append(row)
@@ -107,6 +111,25 @@ def preview(
     spec = start.definition.spec
     steps = tuple(planned(found, spec, one, names[one], rows.get(one, [])) for one in keys)
     return RerunPreview(run_id, found.old.flow_name, steps, tuple(found.notes))
+
+
+def _not_called(engine: Engine, found: Comparison, called: Mapping[str, str]) -> dict[str, str]:
+    """Return the calls that the program was told to make and has not made; they are to run."""
+    program = found.old.spec.program
+    flow = None if program is None else engine.registry.flows.get(program.name)
+    if flow is None or flow.outline is None:
+        return {}
+    made = Counter(key.rpartition("#")[0] for key in called)
+    missing: dict[str, str] = {}
+    for step in flow.outline(unmarked(dict(found.old.inputs))).steps:
+        if step.kind is not StepKind.STEP:
+            continue
+        label = step.key.partition("#")[0]
+        made[label] -= 1
+        if made[label] < 0:
+            missing[step.key] = step.name
+            found.why[step.key] = Why.OPEN
+    return missing
 
 
 def _with(start: Start, action: NewAction) -> Start:

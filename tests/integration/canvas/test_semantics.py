@@ -16,7 +16,7 @@ from flowq.canvas.values import encoded
 from flowq.core.errors import InvalidInput, RunFailed
 from flowq.core.ids import node_id
 from flowq.core.states import RunState, StepState
-from flowq.engine.runs.reruns import rerun
+from flowq.engine.runs.reruns import preview, rerun
 from tests.integration.canvas.shop import SEEN, fail, join, play, report, report_id, see
 from tests.tools.playing import Played, Stage
 
@@ -231,6 +231,18 @@ def test_rerun_takes_no_other_canvas(stage: Stage) -> None:
     view = stage.records.autocommit(lambda tx: tx.runs.view(again))
     assert view is not None
     assert view.status is RunState.COMPLETED
+
+
+def test_preview_of_a_rerun_has_what_was_not_called_yet(stage: Stage) -> None:
+    """The plan of a canvas says it; that of another program is not known."""
+    played = stage.play(durable(chain(join.s(1), fail.s(), group(see.s(), see.s()), join.s())).flow)
+    assert played.status is RunState.FAILED
+
+    found = preview(stage.engine, played.id)
+
+    keys = [step.key.partition("#")[0].rpartition(".")[2] for step in found.steps]
+    assert keys == ["join", "fail", "see", "see", "join"]
+    assert [step.is_reused for step in found.steps] == [True, False, False, False, False]
 
 
 def test_rerun_reuses_what_has_completed_beside_a_failed_task(stage: Stage) -> None:

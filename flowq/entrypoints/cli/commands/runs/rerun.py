@@ -76,6 +76,8 @@ def rerun(
         return FAILED
     if not preview:
         return _rerun(runs, from_step, given, as_json=as_json)
+    from flowq import builtin  # noqa: F401 - it knows what the programs of canvases are told to call
+
     done: _Done[RerunPreview] = _Done()
     _each(runs, lambda run: run.rerun_preview(from_step, given), done)
     if as_json:
