@@ -340,12 +340,13 @@ def begins_at(then: datetime, *, is_debounced: bool) -> Waiting:
 
 def summary_of_start(then: datetime | None) -> str:
     """Return in a word or two why a run has not begun; for lists."""
-    return "its turn" if then is None else f"begins at {_moment(then)}"
+    return "another run of its key" if then is None else f"begins at {_moment(then)}"
 
 
 def waits_for_run(flow_name: str, key: str, holder: RunId | None) -> Waiting:
     """Return that a run waits for its singleton key, which a run has or has just had."""
-    of = f" for {key!r}" if key else ""
+    # Without the key, which is an input: pages show this also if they do not show inputs.
+    of = " of its key" if key else ""
     if holder is None:
         return Waiting(Reason.SINGLETON, f"is the next run of {flow_name!r}{of}; it begins soon")
     text = f"one run of {flow_name!r}{of} at a time: waits for run {holder}"

@@ -198,6 +198,7 @@ def test_one_run_of_a_key_at_a_time_the_oldest_first(stage: Stage) -> None:
         RunState.RUNNING,
     ]
     (waits,) = why_waits(stage.engine, runs[1])
+    assert f"one run of {queued.type.name!r} of its key at a time" in waits.text  # not the key
     assert f"waits for run {runs[0]}" in waits.text
     stage.dispatcher.run_due(stage.engine)
     views = [Played(stage, run, queued).view for run in runs]
