@@ -1,6 +1,7 @@
 """Recorded runs for commands: the engine that reads and changes them, and the runs of given ids."""
 
 import getpass
+import logging
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,7 +21,9 @@ def engine() -> Engine:
         Unavailable: the database cannot be used.
     """
     act_as(Face.CLI, _user())
-    apps.use_named()
+    if apps.use_named() is None:
+        # A worker that has the runs of these commands is woken, and sends their steps at once.
+        logging.getLogger("flowq.adapters.dispatch.unsent").addFilter(_is_not_left)
     environment.prepare_database()
     return bootstrap.engine()
 
@@ -43,6 +46,10 @@ def runs(run_ids: Iterable[str]) -> list[Run[Any]]:
     """
     engine()
     return list(dict.fromkeys([Run.get(run_id) for run_id in run_ids]))
+
+
+def _is_not_left(record: logging.LogRecord) -> bool:
+    return getattr(record, "action", None) != "left_to_sweeper"
 
 
 def _user() -> str | None:
