@@ -84,7 +84,8 @@ class ListedSchedule:
         if self.state is not ScheduleState.OVERDUE:
             return None
         flow_name = self.schedule.spec.flow_name
-        return self.schedule.problem or f"no worker that knows the flow {flow_name!r} has taken it"
+        late = f"no worker has taken it: none knows the flow {flow_name!r}, or all are busy"
+        return self.schedule.problem or late
 
     def coming(self, count: int) -> list[datetime]:
         """Return its next ticks, also those of a paused one."""

@@ -181,7 +181,7 @@ def test_ticks_that_nobody_starts_are_shown_with_the_reason(stage: Stage) -> Non
 
     (listed,) = read("ls")
 
-    reason = "no worker that knows the flow 'reports.report' has taken it"
+    reason = "no worker has taken it: none knows the flow 'reports.report', or all are busy"
     assert ("overdue", reason) == (listed["state"], listed["why"])
     assert reason in flowq("show", "nightly").stdout
     play(stage)

@@ -88,8 +88,8 @@ def test_an_overdue_tick_says_why(pages: Pages, stage: Stage) -> None:
             text += "+00"
         connection.exec_driver_sql(f"UPDATE flow_schedules SET next_at = '{text}'")
 
-    assert "no worker that knows the flow" in pages.get(path())
-    assert "no worker that knows the flow" in pages.get("/flows/schedules")
+    assert "none knows the flow" in pages.get(path())
+    assert "none knows the flow" in pages.get("/flows/schedules")
 
 
 def test_what_is_not_there_is_not_found(pages: Pages) -> None:
