@@ -30,11 +30,16 @@ _ABSENT: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class StepPair:
-    """A step in both runs; None in the run that has no such step."""
+    """A step in both runs; None in the run that has no such step.
+
+    Attributes:
+        is_reused: Whether the second run is a rerun that has its result from another run.
+    """
 
     key: str
     left: StepView | None
     right: StepView | None
+    is_reused: bool = False
 
     @property
     def longer(self) -> timedelta:
@@ -51,6 +56,8 @@ class StepPair:
     @property
     def differs(self) -> bool:
         """Whether it is in one run only, or ended otherwise, or in another number of attempts."""
+        if self.is_reused:
+            return False
         if self.left is None or self.right is None:
             return True
         facts = [(one.status, one.attempts, one.total) for one in (self.left, self.right)]
@@ -98,11 +105,18 @@ class ComparePage(PageHandler):
         self.show("compare", found=found, both=(found.left, found.right))
 
 
-def pairs(left: Sequence[StepView], right: Sequence[StepView]) -> list[StepPair]:
-    """Match the steps of two runs; the one whose time differs most is the first."""
+def pairs(
+    left: Sequence[StepView], right: Sequence[StepView], *, is_rerun: bool = False
+) -> list[StepPair]:
+    """Match the steps of two runs; the one whose time differs most is the first.
+
+    Args:
+        is_rerun: Whether the second run is a rerun.
+    """
     of_left, of_right = ({step.key: step for step in steps} for steps in (left, right))
     keys = dict.fromkeys([*of_left, *of_right])
-    found = [StepPair(key, of_left.get(key), of_right.get(key)) for key in keys]
+    reused = {key for key, step in of_right.items() if is_rerun and step.hits and not step.attempts}
+    found = [StepPair(key, of_left.get(key), of_right.get(key), key in reused) for key in keys]
     return sorted(found, key=lambda pair: -abs(pair.longer))
 
 
@@ -135,7 +149,9 @@ def _compared(engine: Engine, first: RunId, second: RunId) -> Comparison:
     return Comparison(
         left=left,
         right=right,
-        pairs=pairs(steps[0][:_MAX_STEPS], steps[1][:_MAX_STEPS]),
+        pairs=pairs(
+            steps[0][:_MAX_STEPS], steps[1][:_MAX_STEPS], is_rerun=right.rerun_of is not None
+        ),
         differences=list(islice(found, _MAX_DIFFERENCES)),
         is_cut=any(len(one) > _MAX_STEPS for one in steps),
     )

@@ -15,6 +15,7 @@ from flowq.client import Run
 from flowq.core.errors import DatabaseUnavailable
 from flowq.core.ids import RunId
 from flowq.engine.model.rows import RunView
+from flowq.engine.runs.reruns import rerun
 from flowq.entrypoints.cli.app import recorded
 from flowq.entrypoints.cli.main import main
 from flowq.entrypoints.flower.pages.run import rerunning
@@ -49,6 +50,17 @@ def doubled(numbers: list[int], factor: int = 1) -> int:
 def pages(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pages]:
     with pages_of(stage.engine, monkeypatch) as pages:
         yield pages
+
+
+def test_comparison_with_a_rerun_says_what_is_reused(stage: Stage, pages: Pages) -> None:
+    first = failed(stage, [1, 2])
+    again = rerun(stage.engine, first.id)
+    stage.dispatcher.run(stage.engine)
+
+    shown = pages.text(f"/flows/compare?id={first.id}&id={again}")
+
+    assert "double ✓ completed ✓ completed reused" in shown
+    assert "double-2 differs ✗ failed ✓ completed" in shown
 
 
 def failed(stage: Stage, numbers: list[int]) -> Played:
