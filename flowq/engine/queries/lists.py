@@ -22,6 +22,8 @@ from flowq.engine.model.rows import RunFacts
 MAX_SEARCHED: Final = 10_000
 #: Up to this number of runs a chip has the exact number.
 MAX_COUNTED: Final = 1_000
+#: Up to this number of steps the failed ones of a run are counted in lists.
+MAX_STEPS_COUNTED: Final = 1_000
 
 
 class RunSort(StrEnum):

@@ -65,6 +65,12 @@ class Lists(Protocol):
     def root_causes(self, run_ids: Sequence[RunId]) -> Mapping[RunId, RootCause]:
         """The first failure of each run that a step of it has failed; others are missing."""
 
+    def failed_counts(self, run_ids: Sequence[RunId]) -> Mapping[RunId, int]:
+        """How many steps of these runs have failed; those without are missing.
+
+        Reads all steps of the runs: ask for runs of up to `MAX_STEPS_COUNTED` steps.
+        """
+
     def listed(self, run_ids: Sequence[RunId]) -> list[ListedRun]:
         """Those of the runs that there are, newest first, as their rows say."""
 

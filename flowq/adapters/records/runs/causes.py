@@ -68,6 +68,17 @@ class CauseReads(Repository, Lists):
             at = further
         return found
 
+    @override
+    def failed_counts(self, run_ids: Sequence[RunId]) -> dict[RunId, int]:
+        failed = (
+            select(_S.flow_run_id, func.count())
+            .where(
+                _S.flow_run_id.in_(run_ids), _S.status == StepState.FAILED, _S.map_size.is_(None)
+            )
+            .group_by(_S.flow_run_id)
+        )
+        return {RunId(row[0]): row[1] for row in self._run(failed)} if run_ids else {}
+
     def _failed_steps(self, ids: Sequence[UUID]) -> Mapping[UUID, Any]:
         """Return steps by id; in place of a map its first failed item, by the id of the map."""
         steps = {row.id: row for row in self._run(select(*_STEP).where(_S.id.in_(ids)))}

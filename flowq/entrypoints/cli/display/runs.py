@@ -19,8 +19,13 @@ from flowq.entrypoints.cli.display.show import Failure
 _MAX_FAILED_ITEMS = 5
 
 
-def table(views: list[RunView], waits: Mapping[RunId, str]) -> Table:
-    """Return runs as a table; with a column of reasons if any of them waits."""
+def table(views: list[RunView], waits: Mapping[RunId, str], failed: Mapping[RunId, int]) -> Table:
+    """Return runs as a table; with a column of reasons if any of them waits.
+
+    Args:
+        waits: What runs wait for, in a word or two.
+        failed: How many of their steps have failed.
+    """
     console = looks.out()
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("", "id", "state", "flow", "steps", "created", "time", "tokens", "cost"):
@@ -36,7 +41,7 @@ def table(views: list[RunView], waits: Mapping[RunId, str]) -> Table:
             short,
             Text(view.status, style=formatting.MARKS[view.status].style),
             Text.assemble(view.flow_name, ("  child run" if view.parent else "", "dim")),
-            f"{formatting.count(view.done)} of {formatting.count(view.total)}",
+            _progress(view, failed.get(view.id, 0)),
             formatting.ago(view.created_at),
             formatting.duration(_took(view)),
             formatting.count(view.tokens),
@@ -44,6 +49,11 @@ def table(views: list[RunView], waits: Mapping[RunId, str]) -> Table:
             *([waits.get(view.id, "")] if waits else []),
         )
     return shown
+
+
+def _progress(view: RunView, failed: int) -> Text:
+    ended = f"{formatting.count(view.done)} of {formatting.count(view.total)}"
+    return Text.assemble(ended, (f", {formatting.count(failed)} failed" if failed else "", "red"))
 
 
 def _took(view: RunView) -> float | None:

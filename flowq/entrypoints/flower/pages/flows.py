@@ -14,6 +14,7 @@ from flowq.engine.ports import Transaction
 from flowq.engine.queries.lists import (
     MAX_COUNTED,
     MAX_SEARCHED,
+    MAX_STEPS_COUNTED,
     FlowHistoryBar,
     RootCause,
     RunSort,
@@ -43,6 +44,7 @@ class Listed:
     counts: Mapping[str, int] = field(default_factory=dict)  #: Of runs, by chip.
     waits: Mapping[RunId, str] = field(default_factory=dict)  #: What open runs wait for.
     causes: Mapping[RunId, RootCause] = field(default_factory=dict)  #: In child runs.
+    failed: Mapping[RunId, int] = field(default_factory=dict)  #: Steps that have failed.
 
 
 class FlowsPage(PageHandler):
@@ -78,6 +80,7 @@ class FlowsPage(PageHandler):
             counts=listed.counts,
             waits=listed.waits,
             causes=listed.causes,
+            failed=listed.failed,
             max_counted=MAX_COUNTED,
             max_searched=MAX_SEARCHED,
             sorts=list(RunSort),
@@ -95,7 +98,10 @@ def _read(engine: Engine, query: ListQuery, most: int) -> Listed:
         children = tx.overview.child_counts([run.id for run in page.runs])
         failing = [run.id for run in page.runs if run.status is RunState.FAILED]
         causes = tx.overview.root_causes(failing) if failing else {}
-        rest: dict[str, Any] = {"children": children, "counts": counts, "causes": causes}
+        small = [run.id for run in page.runs if run.total <= MAX_STEPS_COUNTED]
+        failed = tx.overview.failed_counts(small)
+        rest: dict[str, Any] = {"children": children, "counts": counts}
+        rest |= {"causes": causes, "failed": failed}
         if not has_runs or query.cursor is not None:
             return Listed(page, [], has_runs, [], **rest)
         strips = tx.overview.history_bars(flow_name=query.wanted.flow_name, flows=most + 1)

@@ -33,6 +33,7 @@ def ls(
     *, status: str | None, flow_name: str | None, waiting: bool, limit: int, as_json: bool
 ) -> int:
     """List the newest runs."""
+    from flowq.engine.queries.lists import MAX_STEPS_COUNTED
     from flowq.engine.waits.explain import summaries_of
     from flowq.entrypoints.cli.app import recorded
     from flowq.entrypoints.cli.display import console, runs
@@ -42,12 +43,22 @@ def ls(
     views = engine.records.autocommit(
         lambda tx: tx.runs.views(status=state, flow_name=flow_name, waiting=waiting, limit=limit)
     )
-    open_runs = [view.id for view in views if view.status not in TERMINAL_RUN_STATES]
+    # A paused run waits for a person, whatever its steps wait for.
+    settled = {*TERMINAL_RUN_STATES, RunState.PAUSED}
+    open_runs = [view.id for view in views if view.status not in settled]
     waits = summaries_of(engine, open_runs)
+    small = [view.id for view in views if view.total <= MAX_STEPS_COUNTED]
+    failed = engine.records.autocommit(lambda tx: tx.overview.failed_counts(small))
     if as_json:
-        console.print_json([runs.as_json(view) | {"waits": waits.get(view.id)} for view in views])
+        counted = {run_id: failed.get(run_id, 0) for run_id in small}
+        console.print_json(
+            [
+                runs.as_json(view) | {"failed": counted.get(view.id), "waits": waits.get(view.id)}
+                for view in views
+            ]
+        )
     elif views:
-        console.out().print(runs.table(views, waits))
+        console.out().print(runs.table(views, waits, failed))
     elif status or flow_name or waiting:
         console.note("No such run. All of them: flowq runs ls")
     else:

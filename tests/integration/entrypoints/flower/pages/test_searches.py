@@ -1,7 +1,10 @@
 """Lists by what is in a run, in other orders, of runs that need somebody; acting on all of one."""
 
+import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from click.testing import CliRunner
@@ -9,6 +12,8 @@ from sqlalchemy import create_engine, text
 
 import flowq
 from flowq import flow, step
+from flowq.adapters.records.sql.repository import RUNS, STEPS
+from flowq.core.ids import LeaseToken, node_id
 from flowq.core.states import RunState
 from flowq.engine.model.actions import ActionKind
 from flowq.engine.queries.lists import RunFilter, RunSort
@@ -131,6 +136,51 @@ def test_runs_that_need_somebody(stage: Stage) -> None:
     sql(stage, "UPDATE flow_step_runs SET resends = 0")
 
 
+@flow(name="tests.search.parent")
+def waits_for_child(number: int) -> Any:
+    return stays_open(number)
+
+
+def write(stage: Stage, statement: Any) -> None:
+    with stage.records.engine.begin() as connection:
+        connection.execute(statement)
+
+
+def test_what_waits_in_a_line_needs_nobody(stage: Stage) -> None:
+    """However long: what it waits for may need somebody."""
+    parent = submit(stage.engine, waits_for_child.type, {"number": 1})
+    stage.dispatcher.run(stage.engine, limit=1)  # the child run begins
+    in_share, in_limit, untaken = (leave(stage, number).id for number in range(3))
+    now, wake_at = datetime.now(UTC), STEPS.c.wake_at
+    for run, years in ((in_share, 150.1), (in_limit, 40)):
+        of_run = STEPS.update().where(STEPS.c.flow_run_id == run)
+        write(stage, of_run.values(wake_at=now + timedelta(days=365.25 * years)))
+    write(stage, RUNS.update().values(started_at=now - timedelta(hours=5)))
+
+    shown = found(stage, "", attention=True)
+
+    assert untaken in shown
+    assert not {parent, in_share, in_limit} & set(shown)
+    assert len(shown) == 2  # the other is the child run, whose step no worker takes
+    write(stage, STEPS.update().where(wake_at > now).values(wake_at=now))
+    write(stage, RUNS.update().values(started_at=now))
+
+
+def test_resent_step_needs_nobody_while_others_of_its_name_run(stage: Stage) -> None:
+    busy, behind = leave(stage, 1).id, leave(stage, 2).id
+    write(stage, STEPS.update().values(resends=3))
+    assert set(found(stage, "", attention=True)) == {busy, behind}
+
+    hour, token = timedelta(hours=1), LeaseToken(uuid4())
+    step_id = node_id(busy, "later")
+    assert stage.records.autocommit(
+        lambda tx: tx.steps.claim(step_id, token=token, lease=hour, worker="w")
+    )
+
+    assert found(stage, "", attention=True) == []
+    write(stage, STEPS.update().values(resends=0))
+
+
 def test_the_list_shows_counts_and_why_runs_wait(stage: Stage, pages: Pages) -> None:
     start(stage, asks, dict(), number=1)
 
@@ -192,6 +242,21 @@ def test_command_names_the_number_and_asks(
     ):
         assert command(*words).exit_code == 2
     assert "--yes" in command("cancel", "--flow", "tests.search.asks").output
+
+
+def test_failed_steps_are_counted_apart(
+    stage: Stage, pages: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(stage, tolerant, dict(), order="unknown")
+    start(stage, tolerant, dict(), order="known")
+    monkeypatch.setattr(recorded, "engine", lambda: stage.engine)
+
+    shown = pages.text("/flows")
+    assert shown.count("1 of 1 1 step failed") == 1
+    listed = CliRunner().invoke(main, ["runs", "ls"]).output
+    assert listed.count("1 of 1, 1 failed") == 1
+    data = json.loads(CliRunner().invoke(main, ["runs", "ls", "--json"]).stdout)
+    assert [(one["done"], one["failed"]) for one in data] == [(1, 0), (1, 1)]
 
 
 def test_two_ticked_runs_are_compared(stage: Stage, pages: Pages) -> None:
