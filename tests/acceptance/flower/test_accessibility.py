@@ -61,6 +61,11 @@ def parent(counts: list[int]) -> Any:
     return inverses.map(counts)
 
 
+@flow(name="tests.axe." + "a_name_that_code_has_made_" * 3)
+def long_named(count: int) -> Any:
+    return total.options(key="a_step_of_the_same_generator_" * 3)(numbers(count))
+
+
 @flow(name="tests.axe.asking", budget=flowq.Budget(usd=2, tokens=1000))
 async def asking(count: int) -> Any:
     await inverses(count)
@@ -86,9 +91,28 @@ def without_refresh(route: Route) -> None:
     route.fulfill(response=answer, headers=kept)
 
 
+#: The widths of a phone and of a small window.
+NARROW = (420, 1024)
+#: What cannot be read at the width of the window, since it is outside of it or is cut off.
+CUT = """() => {
+  const width = document.documentElement.clientWidth, found = [];
+  if (document.documentElement.scrollWidth > width) found.push("the page scrolls sideways");
+  for (const one of document.querySelectorAll("main *")) {
+    if (!one.checkVisibility() || one.closest(".visually-hidden")) continue;
+    const { overflowX, textOverflow } = getComputedStyle(one);
+    const hides = overflowX === "hidden" || overflowX === "clip";
+    if (hides && one.scrollWidth > one.clientWidth + 1 && one.clientWidth > 2 &&
+        (textOverflow !== "ellipsis" || !one.closest("[title]")))
+      found.push(`${one.tagName}.${one.className} is cut: ${one.textContent.trim().slice(0, 60)}`);
+  }
+  return found;
+}"""
+
+
 def test_no_page_has_a_barrier(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     failed, good = stage.play(parent, counts=[4, 25]), stage.play(inverses, count=12)
     asks = stage.play(asking, count=3)
+    long = stage.play(long_named, count=25)
     pending = stage.submit(inverses, {"count": 2})
     paused = submit(stage.engine, inverses.type, {"count": 2}, user_id="ada", metadata={"a": 1})
     pause(stage.engine, paused, "lunch")
@@ -111,6 +135,8 @@ def test_no_page_has_a_barrier(stage: Stage, monkeypatch: pytest.MonkeyPatch) ->
         *(f"/{good.id}{tab}" for tab in ("/cost", "/logs", "/steps/invert", "/step/invert%5B5%5D")),
         *(f"/{asks.id}{tab}" for tab in ("", "/signal?name=approve", "/budget")),
         *(f"/{paused}{tab}" for tab in ("", "/step/invert")),
+        *(f"/{long.id}{tab}" for tab in ("", "/gantt", "/steps", "/errors", "/events", "/logs")),
+        *(f"/by-name/{long_named.type.name}", f"/bulk/rerun?id={long.id}&id={failed.id}"),
     ]
 
     with pages_of(stage.engine, monkeypatch) as pages, chromium() as browser:
@@ -120,5 +146,10 @@ def test_no_page_has_a_barrier(stage: Stage, monkeypatch: pytest.MonkeyPatch) ->
         for place in places:
             page.goto(f"{pages.client.base_url}/flows{place}")
             found += [f"{place}: {one}" for one in barriers(page)]
+            for width in NARROW:
+                page.set_viewport_size({"width": width, "height": 900})
+                found += [f"{place} at {width}: {one}" for one in page.evaluate(CUT)]
+                found += [f"{place} at {width}: {one}" for one in barriers(page)]
+            page.set_viewport_size({"width": 1280, "height": 900})
 
     assert not found, "\n".join(found)
