@@ -82,6 +82,8 @@ class Policies:
     live_programs: int = 500
     #: Whether events other than the end of each run are published.
     events: bool = True
+    #: Whether the sweeper records the flows of the code, so that pages can ask for their runs.
+    record_flows: bool = True
     #: How many bytes are kept of what one attempt logs; None keeps nothing.
     logs_bytes: int | None = None
     #: Logged lines are deleted when they are older than this; None keeps them as long as the run.

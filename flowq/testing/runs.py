@@ -246,7 +246,7 @@ class Stage:
             new_id=uuids.uuid7,
             chance=lambda: 0.5,
             worker="test",
-            policies=Policies(lease=_FOREVER, cancel_every=_FOREVER),
+            policies=Policies(lease=_FOREVER, cancel_every=_FOREVER, record_flows=False),
         )
 
     def play(self) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -84,7 +84,10 @@ class Stage:
         threshold: int = 1024 * 1024,
         policies: Policies | None = None,
     ) -> "Stage":
-        """Make one; a seed makes the order of deliveries random."""
+        """Make one; a seed makes the order of deliveries random.
+
+        It records no flows for pages: to record those of all tests takes longer than most tests.
+        """
         pick = None if seed is None else random.Random(seed).randrange
         options: dict[str, Any] = {} if wait is None else {"wait": wait}
         dispatcher = InProcessDispatcher(pick=pick, **options)
@@ -98,9 +101,24 @@ class Stage:
             new_id=uuids.uuid7,
             chance=lambda: 0.0,
             worker="test",
-            policies=policies or Policies(),
+            policies=replace(policies or Policies(), record_flows=False),
         )
         return cls(engine, dispatcher, records)
+
+    def recording(self, module: str) -> "Stage":
+        """The same, which knows the flows of one module alone, and records them for pages."""
+        known = self.engine.registry
+        flows = {
+            name: flow
+            for name, flow in known.flows.items()
+            if getattr(flow.subject, "__module__", None) == module
+        }
+        engine = replace(
+            self.engine,
+            registry=replace(known, flows=flows),
+            policies=replace(self.engine.policies, record_flows=True),
+        )
+        return replace(self, engine=engine)
 
     def submit(self, flow: Flow[..., Any], inputs: Mapping[str, Any]) -> Played:
         """Submit a run; none of its steps runs yet."""

@@ -5,6 +5,7 @@ know it, so the step waits for that worker.
 """
 
 import inspect
+import json
 import sys
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
@@ -163,6 +164,11 @@ class RegisteredFlow:
     input_schema: Callable[[str], dict[str, Any]] = lambda _: {"type": "object"}
     queueing: Callable[[Mapping[str, Any], str | None], QueueingSpec] | None = None
     outline: Callable[[Mapping[str, Any]], FlowSpec] | None = None
+
+    @cached_property
+    def inputs_described(self) -> Any:
+        """The JSON Schema of its inputs as data, made once for all engines of this process."""
+        return json.loads(json.dumps(self.input_schema("#/$defs/{model}")))
 
     @cached_property
     def returns(self) -> Any:

@@ -8,7 +8,6 @@ costs a pause of the sweeper. A request that no worker has started within a day 
 so is a flow that no worker has recorded for a week: it was renamed or removed.
 """
 
-import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -43,8 +42,6 @@ logger = logging.getLogger(__name__)
 
 #: Characters of an error that are kept.
 _MAX_TEXT: Final = 4_000
-#: Where the schemas of models are.
-_REFS: Final = "#/$defs/{model}"
 
 #: Seconds after which a process looks again whether its flows are recorded; records last a week.
 _RENEWED_AFTER: Final = 43_200.0
@@ -252,7 +249,7 @@ def _recorded_flow(flow: RegisteredFlow) -> RecordedFlow | None:
 
 
 def _input_schema(flow: RegisteredFlow) -> Any:
-    schema = json.loads(json.dumps(flow.input_schema(_REFS)))
+    schema = flow.inputs_described
     if found := flaw(schema):
         place, why = found
         raise InvalidFlow(f"the schema of its inputs {why}: {'.'.join(map(str, place))}")

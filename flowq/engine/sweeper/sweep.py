@@ -89,8 +89,8 @@ def sweep(engine: Engine, *, grace: timedelta) -> int:
             lambda: send_lines(engine, grace),
             lambda: sweep_limits(engine),
             lambda: resume_in_new_month(engine),
-            lambda: _record_code(engine, declare_all),
-            lambda: _record_code(engine, record_flows),
+            lambda: _declare(engine),
+            lambda: _record_flows(engine),
             lambda: ring_schedules(engine),
             lambda: ring_requested(engine),
             lambda: _stop_overdue(engine, ended),
@@ -119,9 +119,15 @@ def _guarded(question: Callable[[], int | None]) -> int:
         return 0
 
 
-def _record_code(engine: Engine, record: Callable[[Engine], int]) -> None:
-    """Record schedules or flows of the code; of those that have not changed nothing is read."""
-    record(engine)
+def _declare(engine: Engine) -> None:
+    """Record the schedules of the code; of those that have not changed nothing is read."""
+    declare_all(engine)
+
+
+def _record_flows(engine: Engine) -> None:
+    """Record the flows of the code, unless no page can ask for a run of them."""
+    if engine.policies.record_flows:
+        record_flows(engine)
 
 
 def _find_unadvanced(engine: Engine, grace: timedelta, ended: list[BatchId]) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 from pydantic import AfterValidator, BaseModel, Field
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
 from flowq import flow, step
@@ -72,7 +72,7 @@ def picky(code: Annotated[str, AfterValidator({}.__getitem__)]) -> Any:
 
 @pytest.fixture
 def stage(records: SqlRecords) -> Iterator[Stage]:
-    stage = Stage.on(records)
+    stage = Stage.on(records).recording(__name__)
     record_flows(stage.engine)
     yield stage
     with records.engine.begin() as connection:
@@ -184,6 +184,17 @@ def test_only_changed_flows_are_recorded_again(stage: Stage) -> None:
         connection.exec_driver_sql("UPDATE flow_definitions SET input_schema = '{\"a\": 1}'")
     assert record_flows(replace(stage.engine)) > 0
     assert schema == recorded_flow(stage.engine, NAME).input_schema
+
+
+def test_the_sweeper_records_flows_where_pages_may_ask_for_runs(stage: Stage) -> None:
+    with stage.records.engine.begin() as connection:
+        connection.execute(delete(FlowDefinition))
+    policies = replace(stage.engine.policies, record_flows=False)
+    sweep(replace(stage.engine, policies=policies), grace=timedelta(0))
+    with pytest.raises(FlowNotFound):
+        recorded_flow(stage.engine, NAME)
+    sweep(replace(stage.engine), grace=timedelta(0))
+    assert ["order"] == list(recorded_flow(stage.engine, NAME).input_schema["properties"])
 
 
 def test_flows_that_cannot_be_described_do_not_stop_a_pass(

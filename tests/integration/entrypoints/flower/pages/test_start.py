@@ -70,6 +70,11 @@ def asked(number: int) -> Any:
 
 
 @pytest.fixture
+def stage(stage: Stage) -> Stage:
+    return stage.recording(__name__)
+
+
+@pytest.fixture
 def pages(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pages]:
     record_flows(stage.engine)
     with pages_of(stage.engine, monkeypatch) as pages:
