@@ -207,8 +207,14 @@ def _batches(calls: Sequence[PictureNode]) -> list[Vertex]:
     batches: dict[str, list[PictureNode]] = {}
     for call in calls:
         batches.setdefault(call.batch or call.key, []).append(call)
+    groups: list[list[PictureNode]] = []
+    for batch in batches.values():
+        if groups and _beside(groups[-1], batch):
+            groups[-1] += batch
+        else:
+            groups.append(batch)
     found: list[Vertex] = []
-    for run in _sequences(list(batches.values())):
+    for run in _sequences(groups):
         if len(run) < _MIN_SEQUENCE:
             found += [_vertex(group, "calls in parallel") for group in run]
         else:
@@ -227,6 +233,16 @@ def _sequences(groups: Sequence[list[PictureNode]]) -> list[list[list[PictureNod
         else:
             found.append([group])
     return found
+
+
+def _beside(before: Sequence[PictureNode], after: Sequence[PictureNode]) -> bool:
+    """Return whether calls of two batches were all made before any of the first had ended.
+
+    A program sends calls apart, in batches of one, that go on apart: the members of a group.
+    """
+    made = [call.created_at for call in after if call.created_at is not None]
+    ends = [call.ended_at for call in before if call.ended_at is not None]
+    return len(made) == len(after) and (not ends or max(made) < min(ends))
 
 
 def _follows(before: Sequence[PictureNode], after: Sequence[PictureNode]) -> bool:

@@ -226,9 +226,20 @@ def test_child_run_is_a_link_that_a_keyboard_reaches() -> None:
         assert ["#c", "#d"] == [one.get("href") for one in parsed(both_linked).iter(f"{SVG}a")]
 
 
+def test_calls_that_were_sent_apart_and_ran_beside_each_other_are_parallel() -> None:
+    """The members of a group of a canvas; what follows one of them is not beside the others."""
+    calls = [node("first", 0, 1, created=0, batch="f", order=2)]
+    calls += [node(f"one:{i}", 2, 4 + i, created=1, batch=f"o{i}", order=3 + i) for i in (0, 1)]
+    calls += [node("then", 4, 6, created=4, batch="t", order=5)]
+
+    svg = run_graph(run(calls, program=node("flow", 0, 6, kind=StepKind.PROGRAM)), now=NOW)
+
+    assert [one.text for one in of_class(svg, "fq-head")] == ["2 calls in parallel"]
+
+
 def test_program_shows_batches_in_their_order_and_calls_in_between_as_a_sequence() -> None:
     calls = [node("plan", 0, 1, batch="1", order=2)]
-    calls += [node(f"find:{i}", 1, 2, batch="2", order=2 + i) for i in (1, 2, 3)]
+    calls += [node(f"find:{i}", 1, 2, created=1, batch="2", order=2 + i) for i in (1, 2, 3)]
     calls += [
         node(f"draft:{i}", 3 + i, 4 + i, created=3 + i, batch=f"d{i}", order=9 + i)
         for i in range(5)
@@ -240,7 +251,8 @@ def test_program_shows_batches_in_their_order_and_calls_in_between_as_a_sequence
 
     assert [one.text for one in of_class(svg, "fq-head")] == [
         "3 calls in parallel",
-        "6 calls, one after another",  # the first one at the side, too
+        "5 calls, one after another",
+        "5 calls in parallel",  # each in a batch of its own
     ]
     tops = {
         (one.find(f"{SVG}title").text or "").partition("\n")[0]: float(  # type: ignore[union-attr]
