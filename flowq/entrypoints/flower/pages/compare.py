@@ -5,7 +5,7 @@ differs most comes first, since that is what one looks for. Inputs are compared 
 only shown with FLOWQ_SHOW_CONTENT.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -33,17 +33,23 @@ class StepPair:
     """A step in both runs; None in the run that has no such step.
 
     Attributes:
-        is_reused: Whether the second run is a rerun that has its result from another run.
+        reused: In which of the runs, 1 or 2, a rerun has its result from another run.
     """
 
     key: str
     left: StepView | None
     right: StepView | None
-    is_reused: bool = False
+    reused: frozenset[int] = frozenset()
 
     @property
     def longer(self) -> timedelta:
-        """How much longer it took in the second run; negative if it was faster there."""
+        """How much longer it took in the second run; negative if it was faster there.
+
+        Zero if that cannot be said: it has not ended, or did not run, in one of them.
+        """
+        both = [one for one in (self.left, self.right) if one is not None]
+        if self.reused or any(None in (one.started_at, one.completed_at) for one in both):
+            return timedelta(0)
         return _took(self.right) - _took(self.left)
 
     @property
@@ -56,7 +62,7 @@ class StepPair:
     @property
     def differs(self) -> bool:
         """Whether it is in one run only, or ended otherwise, or in another number of attempts."""
-        if self.is_reused:
+        if self.reused:
             return False
         if self.left is None or self.right is None:
             return True
@@ -106,17 +112,23 @@ class ComparePage(PageHandler):
 
 
 def pairs(
-    left: Sequence[StepView], right: Sequence[StepView], *, is_rerun: bool = False
+    left: Sequence[StepView], right: Sequence[StepView], *, reruns: Collection[int] = ()
 ) -> list[StepPair]:
     """Match the steps of two runs; the one whose time differs most is the first.
 
     Args:
-        is_rerun: Whether the second run is a rerun.
+        reruns: Which of the runs, 1 or 2, are reruns.
     """
     of_left, of_right = ({step.key: step for step in steps} for steps in (left, right))
-    keys = dict.fromkeys([*of_left, *of_right])
-    reused = {key for key, step in of_right.items() if is_rerun and step.hits and not step.attempts}
-    found = [StepPair(key, of_left.get(key), of_right.get(key), key in reused) for key in keys]
+    found = []
+    for key in dict.fromkeys([*of_left, *of_right]):
+        both = of_left.get(key), of_right.get(key)
+        reused = frozenset(
+            number
+            for number, step in enumerate(both, start=1)
+            if number in reruns and step is not None and step.hits and not step.attempts
+        )
+        found.append(StepPair(key, *both, reused))
     return sorted(found, key=lambda pair: -abs(pair.longer))
 
 
@@ -150,7 +162,9 @@ def _compared(engine: Engine, first: RunId, second: RunId) -> Comparison:
         left=left,
         right=right,
         pairs=pairs(
-            steps[0][:_MAX_STEPS], steps[1][:_MAX_STEPS], is_rerun=right.rerun_of is not None
+            steps[0][:_MAX_STEPS],
+            steps[1][:_MAX_STEPS],
+            reruns=[number for number, run in ((1, left), (2, right)) if run.rerun_of is not None],
         ),
         differences=list(islice(found, _MAX_DIFFERENCES)),
         is_cut=any(len(one) > _MAX_STEPS for one in steps),

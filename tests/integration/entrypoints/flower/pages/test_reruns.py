@@ -59,6 +59,7 @@ def test_comparison_with_a_rerun_says_what_is_reused(stage: Stage, pages: Pages)
 
     shown = pages.text(f"/flows/compare?id={first.id}&id={again}")
 
+    assert f'href="/flows/{first.id}/step/double-2"' in pages.get("/flows")  # the cause, at once
     assert "double ✓ completed ✓ completed reused" in shown
     assert "double-2 differs ✗ failed ✓ completed" in shown
 
