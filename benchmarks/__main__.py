@@ -8,7 +8,7 @@ make a round slower.
     make bench                 all of it
     make bench ARGS=growth     one part of it: throughput, naps, growth, programs, payloads,
                                models, uneven, blocks, http, playbooks, pipelines, workflows,
-                               shares, logs, many
+                               shares, logs, many, costs
     make bench ARGS=peers      DBOS, celery-director and Prefect; only when asked for, since they
                                are installed first
     BENCH_EVENTS=0 make bench  without the events for Flower, on both sides
@@ -373,6 +373,7 @@ def parts() -> dict[str, Callable[[], None]]:
         "shares": rows_of("shares"),
         "logs": rows_of("logs"),
         "many": rows_of("many"),
+        "costs": rows_of("costs"),
         "peers": peers,
     }
 

@@ -12,3 +12,8 @@ def cpu(pid: int) -> float:
     own = (int(fields[11]) + int(fields[12])) / TICK
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return own + sum(cpu(int(child)) for child in children)
+
+
+def parent(pid: int) -> int:
+    """Return the process that has started another one."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

@@ -22,14 +22,18 @@ EVENTS = os.environ.get("BENCH_EVENTS", "1") != "0"
 
 
 @contextmanager
-def infrastructure() -> Iterator[None]:
-    """Start Valkey and PostgreSQL and put their addresses into the environment."""
+def infrastructure(**options: str) -> Iterator[str]:
+    """Start Valkey and PostgreSQL, put their addresses into the environment; yield PostgreSQL's.
+
+    Args:
+        options: Settings of PostgreSQL.
+    """
     forks = ForkServer()
     use(forks.folder)  # the test suite starts its servers by one
     with (
         closing(forks),
         valkey() as redis_url,
-        postgres() as server,
+        postgres(**options) as server,
         tempfile.TemporaryDirectory() as folder,
     ):
         url = servers.database(server, "bench")
@@ -42,7 +46,7 @@ def infrastructure() -> Iterator[None]:
             BENCH_REDIS=redis_url,
         )
         migrate.upgrade(url)
-        yield
+        yield url
 
 
 @contextmanager

@@ -241,9 +241,9 @@ def postgres_files(**options: str) -> Iterator[PostgresFiles]:
 
 
 @contextmanager
-def postgres() -> Iterator[URL]:
+def postgres(**options: str) -> Iterator[URL]:
     """Run PostgreSQL on a Unix socket; give the address of its maintenance database."""
-    with postgres_files(synchronous_commit="off") as files, files.running():
+    with postgres_files(synchronous_commit="off", **options) as files, files.running():
         yield files.address
 
 
