@@ -118,7 +118,7 @@ def size(number: int) -> str:
     for length, name in ((1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB")):
         if number >= length:
             return f"{number / length:.1f} {name}"
-    return f"{number} bytes"
+    return "1 byte" if number == 1 else f"{number} bytes"
 
 
 #: Of JSON data on a screen.

@@ -70,6 +70,7 @@ class Waiting:
         since: When the wait began, as far as it is recorded.
         until: When the wait ends by itself, if that is known.
         run_id: The child run of the step; None for a step of the run itself.
+        holder: The run that has what it waits for.
     """
 
     reason: Reason
@@ -82,6 +83,7 @@ class Waiting:
     since: datetime | None = None
     until: datetime | None = None
     run_id: RunId | None = None
+    holder: RunId | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data; times and ids as they are."""
@@ -350,7 +352,7 @@ def waits_for_run(flow_name: str, key: str, holder: RunId | None) -> Waiting:
     if holder is None:
         return Waiting(Reason.SINGLETON, f"is the next run of {flow_name!r}{of}; it begins soon")
     text = f"one run of {flow_name!r}{of} at a time: waits for run {holder}"
-    return Waiting(Reason.SINGLETON, text, hint=f"flowq runs show {holder}")
+    return Waiting(Reason.SINGLETON, text, hint=f"flowq runs show {holder}", holder=holder)
 
 
 def label(step: OpenStep) -> str:

@@ -244,6 +244,24 @@ def test_command_names_the_number_and_asks(
     assert "--yes" in command("cancel", "--flow", "tests.search.asks").output
 
 
+@flow(name="tests.search.alone", singleton="queue", singleton_by="customer")
+async def alone(customer: str) -> Any:
+    return await flowq.signal("say", str)
+
+
+def test_page_of_a_run_that_waits_for_another_one_leads_there(stage: Stage, pages: Pages) -> None:
+    """Without the key, which is an input."""
+    first = start(stage, alone, dict(), customer="acme").id
+    second = start(stage, alone, dict(), customer="acme").id
+
+    head = pages.get(f"/flows/{second}").partition('class="flowq-about"')[0]
+
+    assert f'<a href="/flows/{first}">Open that run</a>' in head
+    assert "acme" not in head
+    assert "waits for another run of its key" in pages.text("/flows")
+    assert found(stage, "", attention=True) == [first]
+
+
 def test_failed_steps_are_counted_apart(
     stage: Stage, pages: Pages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
