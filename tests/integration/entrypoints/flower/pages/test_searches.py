@@ -262,6 +262,14 @@ def test_page_of_a_run_that_waits_for_another_one_leads_there(stage: Stage, page
     assert found(stage, "", attention=True) == [first]
 
 
+def test_steps_of_an_open_run_have_all_that_may_change(stage: Stage, pages: Pages) -> None:
+    """Columns that stay empty are left out when it has ended."""
+    shown = pages.get(f"/flows/{leave(stage, 1).id}/steps").partition("<tbody>")[2]
+
+    for cell in ("status", "worker", "attempt", "duration", "tokens", "cost"):
+        assert f'data-cell="{cell}"' in shown
+
+
 def test_failed_steps_are_counted_apart(
     stage: Stage, pages: Pages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
