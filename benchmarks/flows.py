@@ -158,6 +158,19 @@ def naps(n: int) -> int:
     return count(nap.map(list(range(n))))
 
 
+@step
+def rest(x: int) -> int:
+    """Sleep for 100 ms."""
+    time.sleep(0.1)
+    return x
+
+
+@flow
+def rests(n: int) -> int:
+    """N sleeps of 100 ms at once."""
+    return count(rest.map(list(range(n))))
+
+
 @flow
 def large(n: int, size_each: int) -> int:
     """A chain of n steps that pass many bytes on."""

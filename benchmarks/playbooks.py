@@ -8,14 +8,13 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 from uuid import uuid4
 
 from benchmarks import flows, servers, service
-from benchmarks.processes import cpu
+from benchmarks.turns import Row, in_turns
 from flowq import Run, bootstrap
 from flowq.engine.attempts.program_history import recording
 from flowq.playbooks import Playbook
@@ -23,8 +22,6 @@ from flowq.playbooks.running.log import replayed
 
 ROUNDS = 9
 STARTS = 200
-Row = tuple[str, str, str, str, str]
-Work = Callable[[], object]
 
 NOOP: Mapping[str, Any] = {"kind": "noop"}
 CODE: Mapping[str, Any] = {"kind": "python", "code": "result = n + 1"}
@@ -60,65 +57,6 @@ def done(run: Run[Any]) -> Any:
     return run.result(timeout=300)
 
 
-@dataclass
-class Pair:
-    """What the rounds of two works have taken.
-
-    Attributes:
-        times: Seconds, of the one and of the other.
-        cpus: Seconds of CPU time of the worker.
-    """
-
-    times: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
-    cpus: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
-
-    def row(self, work: str, unit: float, target: str) -> Row:
-        """Return a line of the table.
-
-        Args:
-            work: What was done.
-            unit: How much of it; the times are those of one part, in milliseconds.
-            target: What is aimed at.
-        """
-        shown = [f"{1000 * statistics.median(times) / unit:.2f} ms" for times in self.times]
-        used = [f"{1000 * statistics.median(times) / unit:.2f}" for times in self.cpus]
-        note = f"{target}; CPU {' and '.join(used)} ms, {ratio(self.cpus)}"
-        return (work, *shown, ratio(self.times), note)  # type: ignore[return-value]
-
-
-def ratio(measured: tuple[list[float], list[float]]) -> str:
-    """Return how much more the second takes: the middle round, and the least and the most."""
-    found = sorted(ours / theirs for theirs, ours in zip(*measured, strict=True))
-    return f"{statistics.median(found):.2f}x ({found[0]:.2f}-{found[-1]:.2f})"
-
-
-def in_turns(pid: int | None, theirs: Work, ours: Work, rounds: int = ROUNDS) -> Pair:
-    """Do two works in turns; each has been done once before.
-
-    Args:
-        pid: The worker whose CPU time counts; None for this process.
-        theirs: What it is compared with.
-        ours: What is compared.
-        rounds: How often.
-    """
-    pair = Pair()
-    for work in (theirs, ours):
-        work()
-    for number in range(rounds):
-        order = (0, 1) if number % 2 == 0 else (1, 0)
-        for which in order:
-            used, began = spent(pid), time.perf_counter()
-            (theirs, ours)[which]()
-            pair.times[which].append(time.perf_counter() - began)
-            pair.cpus[which].append(spent(pid) - used)
-    return pair
-
-
-def spent(pid: int | None) -> float:
-    """Return the seconds of CPU time of a worker, or of this process."""
-    return time.process_time() if pid is None else cpu(pid)
-
-
 def rows() -> Iterator[Row]:
     """Measure all, and give a line of the table after each."""
     load = os.getloadavg()[0]
@@ -152,9 +90,9 @@ def _steps(pid: int) -> Iterator[Row]:
     def ours() -> object:
         return done(book.enqueue())
 
-    program = in_turns(pid, lambda: done(flows.program.enqueue(n=100)), ours)
+    program = in_turns((pid, pid), lambda: done(flows.program.enqueue(n=100)), ours, ROUNDS)
     yield program.row("100 noop, per step, against a program", 100, "<= 1.2x")
-    chain = in_turns(pid, lambda: done(flows.chain.enqueue(n=100)), ours)
+    chain = in_turns((pid, pid), lambda: done(flows.chain.enqueue(n=100)), ours, ROUNDS)
     yield chain.row("100 noop, per step, against a def chain", 100, "<= 3x")
 
 
@@ -162,9 +100,10 @@ def _loops(pid: int) -> Iterator[Row]:
     for most, target in ((1000, "<= 1.2x"), (50, "")):
         book = loop(1_000, CODE, most=most)
         pair = in_turns(
-            pid,
+            (pid, pid),
             lambda: done(flows.mapped.enqueue(n=1_000)),
             lambda book=book: done(book.enqueue()),  # type: ignore[misc]
+            ROUNDS,
         )
         yield pair.row(f"loop of 1,000 python, {most} at once, a map", 1_000, target)
 
@@ -184,9 +123,10 @@ def _replays() -> Iterator[Row]:
         finally:
             execution.close()
 
-    pair = in_turns(None, lambda: replay(beside), lambda: replay(run))
+    none = (None, None)
+    pair = in_turns(none, lambda: replay(beside), lambda: replay(run), ROUNDS)
     yield pair.row("replay of 1,000 calls, against a program", 1, "<= 1.5 s")
-    log = in_turns(None, lambda: replay(run), lambda: replayed(engine, run.id))
+    log = in_turns(none, lambda: replay(run), lambda: replayed(engine, run.id), ROUNDS)
     yield log.row("log of 1,000 calls, against its replay", 1, "<= 1.5 s")
 
 
@@ -219,7 +159,7 @@ def _starts() -> Iterator[Row]:
             answer = json.loads(served.ask("POST", "/api/v2/events", event))
             assert answer["commands_generated"] == 1
 
-        pair = in_turns(None, lambda: flows.program.enqueue(n=1), post, STARTS)
+        pair = in_turns((None, None), lambda: flows.program.enqueue(n=1), post, STARTS)
     p95 = [1000 * statistics.quantiles(times, n=20)[-1] for times in pair.times]
     shown = [f"{one:.1f} ms" for one in p95]
     yield ("workflow.start, p95, against enqueue", *shown, f"{p95[1] / p95[0]:.2f}x", "<= 3x")  # type: ignore[misc]
