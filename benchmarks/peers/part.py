@@ -5,22 +5,21 @@ has its environment, its database and its workers to itself. The middle one of t
 and the least and the most stand beside it. What another engine runs stands in `NAME_work.py`.
 """
 
-import json
 import os
 import statistics
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import TimeoutExpired
 from typing import Any
 
 from sqlalchemy import make_url
 
 from benchmarks import servers
 from benchmarks.peers.environments import Environment, NotInstalledError, environment
-from benchmarks.peers.protocol import WORKS, Found, Work, measured, same
+from benchmarks.peers.protocol import WORKS, Found, Work, measured, same, told
 from benchmarks.processes import cpu
-from tests.tools.servers import administer
+from tests.tools.servers import administer, process
 
 #: The engines by the names of their packages, with those of their programs.
 PEERS = {"dbos": "dbos_work", "celery-director": "director_work", "prefect": "prefect_work"}
@@ -63,7 +62,7 @@ def _found(name: str, installed: dict[str, Environment]) -> Iterator[tuple[str, 
         try:
             for found in _asked(package, made, name):
                 yield package, found
-        except (RuntimeError, subprocess.TimeoutExpired) as error:
+        except (RuntimeError, TimeoutExpired) as error:
             print(f"{package} did not do {name!r}: {error}", file=sys.stderr, flush=True)
 
 
@@ -78,19 +77,12 @@ def _asked(package: str, made: Environment, work: str) -> list[Found]:
     }
     command = [str(made.python), "-m", f"benchmarks.peers.{PEERS[package]}", work]
     log = home / f"{work}.log"
-    with log.open("wb") as errors:
-        done = subprocess.run(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env=given,
-            cwd=home,
-            check=False,
-            timeout=_LONGEST,
-        )
-    if done.returncode:
-        raise RuntimeError("\n".join(log.read_text().splitlines()[-5:]))
-    return [Found(**json.loads(line)) for line in done.stdout.splitlines()]
+    with process(command, env=given, cwd=home, log=log) as running:
+        failed = running.wait(_LONGEST)
+    lines = log.read_text().splitlines()
+    if failed:
+        raise RuntimeError("\n".join(lines[-5:]))
+    return list(told(lines))
 
 
 def _database_url(package: str) -> str:

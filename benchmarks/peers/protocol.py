@@ -3,14 +3,14 @@
 The bench runs such a program as `python -m benchmarks.peers.NAME_work WORK` with the Python of the
 engine's own environment. Addresses are in the environment: BENCH_DATABASE, a database of its own,
 BENCH_REDIS, and BENCH_HOME, a folder of its own. The program starts what the engine needs and does
-the work; each line of its stdout is JSON: one `Found` for each way to do the work.
+the work, and prints one line of JSON, a `Found`, for each way to do the work.
 
 Nothing here may import flowq, which those environments do not have.
 """
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 
 #: How often a work is done, after once that does not count; less often when one takes long.
@@ -82,6 +82,13 @@ def measured(
 def tell(found: Found) -> None:
     """Print what was found, for the bench."""
     print(json.dumps(asdict(found)), flush=True)
+
+
+def told(lines: Iterable[str]) -> Iterator[Found]:
+    """Yield what a program has found, from its output, in which other lines may stand."""
+    for line in lines:
+        if line.startswith('{"way":'):
+            yield Found(**json.loads(line))
 
 
 def same(got: object, expected: object) -> None:
