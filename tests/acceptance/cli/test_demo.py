@@ -56,12 +56,15 @@ def begun(process: subprocess.Popen[str], words: str) -> None:
 def test_demo_reports_on_real_code_and_leaves_nothing_behind(shell: Shell) -> None:
     files = len(list(Path(FOLDER).rglob("*.py")))
 
-    done = shell.flowq("demo", FOLDER)
+    done = shell.flowq("demo", FOLDER, FLOWQ_RESULT_THRESHOLD_BYTES="5000")
 
     assert 0 == done.code, done.err
     assert f"# Code base: {FOLDER}" in done.out
     assert f"- {files} modules of " in done.out
     assert re.search(rf"✓ measure  completed  {files} of {files} ", done.err)
+    assert re.search(r"completed  ([\d,]+) of \1 steps", done.err)
+    # Large results go to the object store.
+    assert [file for file in (shell.home / "results").rglob("*") if file.is_file()]
     assert "What to try next" in done.err
     assert nothing_runs(shell)
     assert {"flows.py", ".flowq"} == {path.name for path in shell.folder.iterdir()}
@@ -93,14 +96,6 @@ def test_folder_of_a_demo_has_to_exist(shell: Shell) -> None:
     assert (2, True) == (done.code, "there is no folder nowhere" in done.err)
 
 
-def test_large_results_of_the_demo_go_to_the_object_store(shell: Shell) -> None:
-    done = shell.flowq("demo", FOLDER, FLOWQ_RESULT_THRESHOLD_BYTES="5000")
-
-    assert 0 == done.code, done.err
-    assert re.search(r"completed  ([\d,]+) of \1 steps", done.err)
-    assert [file for file in (shell.home / "results").rglob("*") if file.is_file()]
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_demo_that_is_interrupted_stops_all_that_it_started(
     shell: Shell, number: signal.Signals
@@ -123,16 +118,24 @@ def test_demo_that_is_interrupted_stops_all_that_it_started(
 def test_demo_that_is_kept_leaves_flower_open_until_it_is_interrupted(
     shell: Shell, number: signal.Signals
 ) -> None:
-    with shell.begun("demo", "--keep", SMALL) as process:
+    """Whoever has its usual port: the address that is printed is that of this demo's Flower."""
+    with ExitStack() as entered:
+        if number is signal.SIGTERM:
+            with suppress(OSError):  # then a test beside this one has it
+                entered.enter_context(socket.create_server(("127.0.0.1", 5555)))
+        process = entered.enter_context(shell.begun("demo", "--keep", SMALL))
         begun(process, "Flower is open until you press Ctrl-C")
         assert process.stderr is not None
         process.stderr.readline()
         url = process.stderr.readline().strip()
-        with urllib.request.urlopen(url, timeout=20) as page:
+        with urllib.request.urlopen(url, timeout=60) as page:
             assert (200, True) == (page.status, b"completed" in page.read())
         flower, worker = DemoFlower(shell.home).pid, DemoWorker(shell.home).pid
         assert flower is not None
         assert worker is not None
+        second = shell.flowq("demo", SMALL)  # in the same folder
+        assert (2, True) == (second.code, "another demo is running in .flowq" in second.err)
+        assert (flower, worker) == (DemoFlower(shell.home).pid, DemoWorker(shell.home).pid)
 
         process.send_signal(number)
         process.communicate(timeout=60)
@@ -142,21 +145,6 @@ def test_demo_that_is_kept_leaves_flower_open_until_it_is_interrupted(
     for pid in (flower, worker):
         with pytest.raises(ProcessLookupError):
             os.killpg(pid, 0)
-
-
-def test_flower_of_a_demo_serves_though_others_have_its_usual_port(shell: Shell) -> None:
-    """Whoever has that port: the address that is printed is that of this demo's Flower."""
-    with ExitStack() as taken:
-        with suppress(OSError):  # then a test beside this one has it
-            taken.enter_context(socket.create_server(("127.0.0.1", 5555)))
-        with shell.begun("demo", "--keep", SMALL) as process:
-            begun(process, "Flower is open until you press Ctrl-C")
-            assert process.stderr is not None
-            process.stderr.readline()
-            url = process.stderr.readline().strip()
-            with urllib.request.urlopen(url, timeout=60) as page:
-                assert (200, True) == (page.status, b"completed" in page.read())
-            interrupt(process)
 
 
 def test_demo_says_that_its_flower_has_died(shell: Shell) -> None:
@@ -202,18 +190,6 @@ def test_demo_does_not_stop_a_server_that_was_there(shell: Shell) -> None:
     assert 0 == done.code, done.err
     assert "runs already and stays" in done.err
     assert pid == server.pid
-
-
-def test_second_demo_in_the_same_folder_is_refused(shell: Shell) -> None:
-    with shell.begun("demo", "--keep", SMALL) as process:
-        begun(process, "✓ worker")
-
-        done = shell.flowq("demo", SMALL)
-
-        assert 2 == done.code
-        assert "another demo is running in .flowq" in done.err
-        interrupt(process)
-    assert nothing_runs(shell)
 
 
 def test_worker_that_dies_is_shown_with_its_last_words(shell: Shell) -> None:
