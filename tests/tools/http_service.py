@@ -7,9 +7,11 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from flowq.entrypoints.http.app import create_app
@@ -26,6 +28,13 @@ def client(**settings: Any) -> TestClient:
     """Return a client that calls the app without a server; it reads an answer as a whole."""
     app = create_app(HttpSettings(**settings))
     return TestClient(app, base_url="http://127.0.0.1", client=HERE, raise_server_exceptions=False)
+
+
+@cache
+def paths() -> Mapping[str, Any]:
+    """Return the paths of the service, which flows have in common: those of all tests have none."""
+    found: Mapping[str, Any] = FastAPI.openapi(create_app(HttpSettings()))["paths"]
+    return found
 
 
 @contextmanager

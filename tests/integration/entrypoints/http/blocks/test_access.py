@@ -8,10 +8,8 @@ from uuid import uuid4
 import pytest
 from fastapi.testclient import TestClient
 
-from flowq.entrypoints.http.app import create_app
-from flowq.entrypoints.http.settings import HttpSettings
 from tests.tools.documents import HELLO, document, modify
-from tests.tools.http_service import client, events, start
+from tests.tools.http_service import client, events, paths, start
 from tests.tools.playing import Stage
 
 #: Each route of a task, and what it answers to the owner, to others, and of an unknown task.
@@ -40,9 +38,8 @@ def http(tmp_path: Path) -> TestClient:
 
 
 def test_the_table_has_every_route() -> None:
-    paths = create_app(HttpSettings()).openapi()["paths"]
     found = {
-        path for path, each in paths.items() for one in each.values() if "blocks" in one["tags"]
+        path for path, each in paths().items() for one in each.values() if "blocks" in one["tags"]
     }
     assert {*OF_A_TASK, *STARTS, CONTENT, "/v2/schema"} == found
 
