@@ -52,36 +52,26 @@ def test_tab_is_in_the_navbar_of_every_page(shell: Shell) -> None:
     assert (200, "text/css") == (styles.status_code, styles.headers["content-type"])
     assert 404 == nothing.status_code
     assert outside.status_code in (403, 404)
-
-
-def test_page_loads_nothing_from_another_host(shell: Shell) -> None:
-    with shell.flower() as flower:
-        page = httpx2.get(f"{flower}/flows").text
-
-    loaded = re.findall(r'<(?:script|img|link)[^>]+(?:src|href)="([^"]+)"', page)
+    # It loads nothing from another host.
+    loaded = re.findall(r'<(?:script|img|link)[^>]+(?:src|href)="([^"]+)"', flows.text)
     assert loaded
     assert [] == [address for address in loaded if not address.startswith("/")]
 
 
-def test_tab_follows_the_prefix(shell: Shell) -> None:
-    with shell.flower("--url_prefix=dash") as flower:
-        page = httpx2.get(f"{flower}/flows")
+def test_tab_follows_the_prefix_and_asks_for_flowers_login(shell: Shell) -> None:
+    ann = ("ann", "secret")
+    with shell.flower("--url_prefix=dash", "--basic_auth=ann:secret") as flower:
+        stranger = httpx2.get(f"{flower}/flows")
+        page = httpx2.get(f"{flower}/flows", auth=ann)
         found = links(page.text)
-        loaded = [httpx2.get(flower.removesuffix("/dash") + one).status_code for one in found]
+        host = flower.removesuffix("/dash")
+        loaded = [httpx2.get(host + one, auth=ann).status_code for one in found]
 
+    assert 401 == stranger.status_code
     assert 200 == page.status_code
     assert found
     assert [] == [address for address in found if not address.startswith("/dash/")]
     assert {200} == set(loaded)
-
-
-def test_tab_asks_for_flowers_login(shell: Shell) -> None:
-    with shell.flower("--basic_auth=ann:secret") as flower:
-        stranger = httpx2.get(f"{flower}/flows")
-        ann = httpx2.get(f"{flower}/flows", auth=("ann", "secret"))
-
-    assert 401 == stranger.status_code
-    assert 200 == ann.status_code
 
 
 def test_tab_is_a_command_of_celery(shell: Shell) -> None:
