@@ -19,7 +19,7 @@ from tests.chaos.simulation.rerun_play import RerunPlay
 from tests.chaos.simulation.simulate import described
 
 _PARTS: Final = 2
-_SEEDS: Final = int(os.environ.get("FLOWQ_SEEDS", "500")) // 12
+_SEEDS: Final = int(os.environ.get("FLOWQ_SEEDS", "200")) // 8
 #: Seeds within which each broken engine has to be found.
 _ENOUGH: Final = 300
 

@@ -12,7 +12,7 @@ from tests.chaos.simulation.checks import Broken
 from tests.chaos.simulation.database import Database
 from tests.chaos.simulation.schedule_play import SchedulePlay
 
-_SEEDS = int(os.environ.get("FLOWQ_SEEDS", "500")) // 20
+_SEEDS = int(os.environ.get("FLOWQ_SEEDS", "200")) // 8
 
 
 @step
@@ -33,7 +33,7 @@ def test_each_tick_has_one_run_or_one_record_whatever_breaks(memory_database: Da
         except Broken as error:
             raise AssertionError(f"seed {seed}: {error}") from error
 
-    assert total["runs"] > 3 * _SEEDS
+    assert total["runs"] > 2 * _SEEDS
     assert total["skipped"] > _SEEDS
 
 
