@@ -205,7 +205,7 @@ def test_no_request_is_flowqs_fault(site: tuple[Site, str], database_url: str) -
     texts = st.text(max_size=30).map(lambda text: quote(text.encode(errors="surrogatepass")))
     raw = st.binary(max_size=20).map(lambda data: re.sub(rb"[\s?#]", b"%", data))
 
-    @settings(max_examples=150, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=75, suppress_health_check=list(HealthCheck))
     @given(
         start=st.sampled_from(
             ["/flows/", "/flows/by-name/", f"/flows/{run_id}/steps/", "/flows/x/"]
