@@ -444,7 +444,7 @@ def test_concurrent_steps_spend_their_budget_and_no_more(
             with take:
                 delivery = stage.dispatcher._next() if stage.dispatcher._ready else None
             if delivery is None:
-                time.sleep(0.05)  # so many ask again
+                time.sleep(0.2)  # so many ask again
                 continue
             stage.dispatcher.deliver(stage.engine, delivery)
 

@@ -13,6 +13,7 @@ from flowq.core.errors import InvalidFlow, StepFailed
 from flowq.core.states import RunState, StepState
 from flowq.engine.attempts import following
 from tests.tools.playing import Stage
+from tests.tools.waiting import wait_until
 
 TRIES: list[int] = []
 
@@ -148,11 +149,13 @@ def test_local_calls_stand_beside_others(stage: Stage) -> None:
 
 def test_failed_local_call_is_retried(stage: Stage) -> None:
     run = stage.submit(retried, {"x": 7})
-    stage.dispatcher.run(stage.engine)
-    while run.status is RunState.RUNNING:
-        stage.sweep()
-        stage.dispatcher.run(stage.engine)
 
+    def has_ended() -> bool:
+        stage.dispatcher.run(stage.engine)
+        stage.sweep()
+        return run.status is not RunState.RUNNING
+
+    wait_until(has_ended, what="the retries are due")
     assert run.result() == 7
     assert TRIES == [7, 7, 7]
 
