@@ -155,7 +155,7 @@ def test_causes_in_child_runs_are_found_however_deep(
     assert [one.flow_name for one in cause.runs] == [middle.type.name, innermost.type.name]
     with pages_of(stage.engine, monkeypatch) as pages:
         listed, head = pages.text("/flows"), pages.text(f"/flows/{played.id}")
-    assert f"ValueError: number 3 in {innermost.type.name}" in listed
+    assert f"ValueError: number 3 in fail_at[1] of {innermost.type.name}" in listed
     assert "ValueError: number 1 in the map[0]" in listed  # and not how many items have failed
     assert f"Failed: ValueError : number 3 in fail_at[1] of {innermost.type.name}" in head
 
