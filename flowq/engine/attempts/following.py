@@ -2,7 +2,8 @@
 
 Both are claimed and recorded as if a message had brought them; only the message is saved. They run
 after the attempt has ended, one after the other, so a program and its local calls take one slot of
-the worker. If the process dies, or stops, they are queued rows like any others.
+the worker. If the process dies, or stops, they are queued rows like any others, or claimed ones
+whose leases expire.
 """
 
 import logging
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from flowq.core.ids import StepRunId
 from flowq.engine.attempts.outcomes import AttemptResult
 from flowq.engine.attempts.release import send_elsewhere
-from flowq.engine.attempts.run import resume_program, run_attempt
+from flowq.engine.attempts.run import run_attempt, run_claimed
 from flowq.engine.engine import Engine
 from flowq.engine.model.rows import Message
 
@@ -49,15 +50,20 @@ def run_following(engine: Engine, ended: AttemptResult) -> Iterator[Followed]:
             one = waiting.popleft()
             if one.program is not None:
                 began = time.monotonic()
-                result = resume_program(engine, one.program)
+                result = run_claimed(engine, one.program.claim, one.program)
                 yield Followed(one.program.claim.id, None, result, time.monotonic() - began)
                 waiting.append(result)
             for call in one.calls:
-                if engine.leases.stopping:
+                claim = one.claimed if one.claimed and one.claimed.id == call.id else None
+                if claim is None and engine.leases.stopping:
                     send_elsewhere(engine, call.id)
                     continue
                 began = time.monotonic()
-                result = run_attempt(engine, call.id, call.run_id, in_chord=False)
+                result = (
+                    run_attempt(engine, call.id, call.run_id, in_chord=False)
+                    if claim is None
+                    else run_claimed(engine, claim)
+                )
                 yield Followed(call.id, call, result, time.monotonic() - began)
                 waiting.append(result)
     except Exception:

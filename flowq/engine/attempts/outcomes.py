@@ -90,7 +90,8 @@ class AttemptResult:
     delay: timedelta | None = None  #: Until the next attempt.
     #: What the caller runs next, by `run_following`: a program that this process has resumed,
     program: ResumedProgram | None = None
-    calls: tuple[Message, ...] = ()  #: and local calls of a program.
+    calls: tuple[Message, ...] = ()  #: and local calls of a program,
+    claimed: Claim | None = None  #: of which this one is claimed.
 
 
 def failed(

@@ -33,13 +33,24 @@ from flowq.engine.advance.wake import NEAR
 from flowq.engine.attempts.call import log_of
 from flowq.engine.attempts.outages import retry_on_outage
 from flowq.engine.attempts.outcomes import AttemptEnding, AttemptResult, since
-from flowq.engine.attempts.program_calls import batches_of, local_calls, new_call
+from flowq.engine.attempts.program_calls import (
+    batches_of,
+    claiming_next,
+    local_calls,
+    new_call,
+)
 from flowq.engine.attempts.program_history import cancelled, flow_of, observe, open_program
 from flowq.engine.attempts.program_reuse import reuse_calls
 from flowq.engine.attempts.release import release_paused
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
-from flowq.engine.model.programs import NewCall, ResumedProgram, SeenCancel, Suspension
+from flowq.engine.model.programs import (
+    Claiming,
+    NewCall,
+    ResumedProgram,
+    SeenCancel,
+    Suspension,
+)
 from flowq.engine.model.reruns import ReusedStep
 from flowq.engine.model.rows import Claim, Outcome
 from flowq.engine.ports import Transaction
@@ -316,19 +327,17 @@ def _suspend(engine: Engine, claim: Claim, at: _Replayed) -> AttemptResult:
         calls_look=first_look(engine, definition, share),
         is_next={call.spec.key for call in calls} == set(at.progress.waiting),
     )
+    claiming = claiming_next(engine, suspension)
 
-    def suspend(_: int) -> StepState:
-        state = None
-        if suspension.next_call is not None:
-            state = engine.records.atomic(lambda tx: tx.steps.suspend_for_next(claim, suspension))
-        if state is None:
-            state = engine.records.transaction(lambda tx: tx.steps.suspend(claim, suspension))
-        if state is None:
-            raise claim.lost()
-        return state
+    def suspend(tries: int) -> tuple[StepState, Claim | None]:
+        if tries and claiming is not None:
+            # The claim may have been committed with only its answer lost.
+            tokens = [claiming.token]
+            engine.records.transaction(lambda tx: tx.steps.release_leases(tokens))
+        return _record(engine, claim, suspension, claiming)
 
     try:
-        state = retry_on_outage(engine, suspend)
+        state, claimed = retry_on_outage(engine, suspend)
     except BaseException:
         at.execution.close()
         raise
@@ -345,7 +354,31 @@ def _suspend(engine: Engine, claim: Claim, at: _Replayed) -> AttemptResult:
         if call.delay is not None and call.delay <= NEAR:
             timer = batch_of_timer(run_id, call.id)
             send_advance(engine, [timer], call.delay, priority=definition.priority)
-    return AttemptResult(AttemptEnding.WAITING, calls=local)
+    return AttemptResult(AttemptEnding.WAITING, calls=local, claimed=claimed)
+
+
+def _record(
+    engine: Engine, claim: Claim, suspension: Suspension, claiming: Claiming | None
+) -> tuple[StepState, Claim | None]:
+    """Record a suspension, by one statement if possible; return the claim of its local call too.
+
+    Raises:
+        LeaseLost: nothing has changed.
+    """
+    state = None
+    if claiming is not None:
+        call = engine.records.atomic(
+            lambda tx: tx.steps.suspend_and_claim(claim, suspension, claiming)
+        )
+        if call is not None:
+            return StepState.WAITING, call
+    elif suspension.next_call is not None:
+        state = engine.records.atomic(lambda tx: tx.steps.suspend_for_next(claim, suspension))
+    if state is None:
+        state = engine.records.transaction(lambda tx: tx.steps.suspend(claim, suspension))
+    if state is None:
+        raise claim.lost()
+    return state, None
 
 
 def _new_calls(

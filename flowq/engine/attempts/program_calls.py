@@ -3,12 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from flowq.core.ids import BatchId, StepRunId, batch_of_calls, batch_of_items, item_id, node_id
+from flowq.core.ids import (
+    BatchId,
+    LeaseToken,
+    StepRunId,
+    batch_of_calls,
+    batch_of_items,
+    item_id,
+    node_id,
+)
 from flowq.core.spec import CallSpec, StepKind
 from flowq.core.states import StepState
 from flowq.engine.advance.dispatch import batch_of, message, share_of
 from flowq.engine.engine import Engine
-from flowq.engine.model.programs import NewCall
+from flowq.engine.model.programs import Claiming, NewCall, Suspension
 from flowq.engine.model.rows import Batch, Claim, Message, NewStep
 from flowq.engine.replay import ProgramCall
 
@@ -77,6 +85,14 @@ def batches_of(engine: Engine, claim: Claim, calls: Sequence[NewCall]) -> list[B
         batch_of(engine, definition, batch, messages, None if batch in urgent else share)
         for batch, messages in found.items()
     ]
+
+
+def claiming_next(engine: Engine, suspension: Suspension) -> Claiming | None:
+    """Return how this process claims the call that it runs next; None if it runs none itself."""
+    call = suspension.next_call
+    if call is None or not call.spec.local or engine.leases.stopping:
+        return None
+    return Claiming(LeaseToken(engine.new_id()), engine.policies.lease, engine.worker)
 
 
 def local_calls(

@@ -105,9 +105,14 @@ def run_attempt(
         return AttemptResult(AttemptEnding.NOT_CLAIMED)
 
 
-def resume_program(engine: Engine, program: ResumedProgram) -> AttemptResult:
-    """Run a program that was claimed by the process that ended a call of it."""
-    claim = program.claim
+def run_claimed(
+    engine: Engine, claim: Claim, program: ResumedProgram | None = None
+) -> AttemptResult:
+    """Run an attempt that was claimed by another one's statement.
+
+    Args:
+        program: That of the claim, if it is a program that this process has resumed.
+    """
     run = partial(_run_claimed, engine, claim, program)
     try:
         return run() if engine.tracing is None else traced(engine, claim, None, run)

@@ -57,17 +57,26 @@ class ProgramState:
 
 
 @dataclass(frozen=True, slots=True)
-class Resuming:
-    """What a process writes that ends a call and continues the program itself.
+class Claiming:
+    """What a process writes that claims a row in a statement which does something else too.
 
     Attributes:
-        token: Of the lease of the program's next attempt.
-        after: How many events the execution has seen that this process keeps.
+        token: Of the lease of the row's next attempt.
     """
 
     token: LeaseToken
     lease: timedelta
     worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resuming(Claiming):
+    """What a process writes that ends a call and continues the program itself.
+
+    Attributes:
+        after: How many events the execution has seen that this process keeps.
+    """
+
     after: int
 
 

@@ -21,7 +21,7 @@ BOUNDS: Final = {
     "chain": (3.8, 1.1, 5, 3_500),
     "diamonds of 5": (5.4, 1.1, 7, 3_900),
     "program": (4.9, 2.0, 7, 5_700),
-    "program, local steps": (3.8, 0.1, 3, 5_500),
+    "program, local steps": (2.8, 0.1, 3, 5_000),
 }
 
 

@@ -3,19 +3,19 @@
 from flowq.adapters.records.control.cancel import StepCancels
 from flowq.adapters.records.control.pause import StepPauses
 from flowq.adapters.records.steps.advance import AdvanceWrites
+from flowq.adapters.records.steps.local_calls import LocalCalls
 from flowq.adapters.records.steps.reads import StepReads
 from flowq.adapters.records.steps.release import LeaseReleases
 from flowq.adapters.records.steps.resume import ProgramResumes
-from flowq.adapters.records.steps.suspend import ProgramWrites
 
 
 class FlowStepRunRepo(
     StepReads,
     ProgramResumes,
+    LocalCalls,
     LeaseReleases,
     AdvanceWrites,
     StepCancels,
     StepPauses,
-    ProgramWrites,
 ):
     """Reads and writes `flow_step_runs` within a session or a connection; never commits."""

@@ -2,14 +2,13 @@
 
 On PostgreSQL the completion and the program's UPDATE are one statement: the second runs only if the
 first has changed its row, and both are committed together. The process that keeps the live program
-claims it in that UPDATE, and the statement reads what the program observes; the completed call
-comes from RETURNING, since a statement does not see its own changes. A program that cannot be
-claimed now is woken by a second statement, after the commit of the end; if the process dies in
-between, the sweeper finds the unseen call. SQLite has no data-modifying CTEs: there it is one
-transaction.
+claims it in that UPDATE. The completed call comes from RETURNING, since a statement does not see
+its own changes; if other calls have ended too, a second statement reads the program's state. A
+program that cannot be claimed now is woken by a second statement, after the commit of the end; if
+the process dies in between, the sweeper finds the unseen call. SQLite has no data-modifying CTEs:
+there it is one transaction.
 """
 
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -31,8 +30,6 @@ from flowq.adapters.records.steps.program_reads import (
     ENDED_SINCE,
     STATE,
     ProgramReads,
-    call_columns,
-    called_row,
     program_state,
     state_columns,
 )
@@ -78,12 +75,9 @@ _resumed = (
 _CALL: Final = len(_done.c)
 _CLAIM: Final = _CALL + STATE
 _ROW: Final = _CALL + len(_resumed.c)
+_others = exists().where(CALL.c.flow_run_id == _resumed.c.flow_run_id, ENDED_SINCE)
 _COMPLETE_AND_RESUME = Prepared(
-    select(*_done.c, *_resumed.c, *call_columns(CALL)).select_from(
-        _done.outerjoin(_resumed, true()).outerjoin(
-            CALL, and_(CALL.c.flow_run_id == _resumed.c.flow_run_id, ENDED_SINCE)
-        )
-    )
+    select(*_done.c, *_resumed.c, _others).select_from(_done.outerjoin(_resumed, true()))
 )
 _COMPLETE = Prepared(COMPLETED)
 
@@ -117,15 +111,18 @@ class ProgramResumes(AttemptWrites, ProgramReads, ProgramWakes):
             "p_worker": resuming.worker,
             "p_after": resuming.after,
         }
-        rows = self._run(_COMPLETE_AND_RESUME, {**given, **waking, **claiming}).all()
-        if not rows:
+        row = self._run(_COMPLETE_AND_RESUME, {**given, **waking, **claiming}).first()
+        if row is None:
             return None
-        resumed = _resumed_program(program, rows, resuming, (claim, outcome))
-        if resumed is None:
+        if row[_CLAIM] is None:  # the run's id
             # Running, or its run is not. The end is committed, so nothing is missed.
             queued = self._run(WAKE, waking).scalar() == StepState.QUEUED
             return WokenProgram(queued)
-        return WokenProgram(resumed=resumed)
+        own = claim_of_row(program, resuming.token, row[_CLAIM:_ROW], [])
+        state = program_state(row[_CALL:_CLAIM], [_completed(row, claim, outcome)])
+        if row[_ROW]:  # other calls have ended
+            state = self.program(program, after=resuming.after) or state
+        return WokenProgram(resumed=ResumedProgram(own, state, resuming.after))
 
     @override
     def resume(self, program: StepRunId, resuming: Resuming) -> ResumedProgram | None:
@@ -136,21 +133,6 @@ class ProgramResumes(AttemptWrites, ProgramReads, ProgramWakes):
         if claim is None or state is None:
             return None
         return ResumedProgram(claim, state, resuming.after)
-
-
-def _resumed_program(
-    program: StepRunId,
-    rows: Sequence[Row],
-    resuming: Resuming,
-    ended: tuple[Claim, Outcome],
-) -> ResumedProgram | None:
-    first = rows[0]
-    if first[_CLAIM] is None:  # the run's id
-        return None
-    claim = claim_of_row(program, resuming.token, first[_CLAIM:_ROW], [])
-    others = [called_row(row[_ROW:]) for row in rows if row[_ROW] is not None]
-    state = program_state(first[_CALL:_CLAIM], [_completed(first, *ended), *others])
-    return ResumedProgram(claim, state, resuming.after)
 
 
 def _completed(row: Row, claim: Claim, outcome: Outcome) -> CalledRow:

@@ -104,7 +104,7 @@ _GIVE_UP_ITEMS = Prepared(
     .values(**_GIVEN_UP)
 )
 
-_NEW_ROW: Final[Mapping[str, Any]] = {
+NEW_ROW: Final[Mapping[str, Any]] = {
     "id": bindparam("p_id", type_=_C.id.type),
     "flow_run_id": bindparam("p_run", type_=_C.flow_run_id.type),
     "step_key": bindparam("p_key", type_=_C.step_key.type),
@@ -130,7 +130,7 @@ _NEW_ROW: Final[Mapping[str, Any]] = {
     "wake_at": DbNow(bindparam("p_wake", type_=Float)),
     "shielded_until": bindparam("p_shield", type_=_C.shielded_until.type),
 }
-_NEW = insert(STEPS).values(**_NEW_ROW)
+_NEW = insert(STEPS).values(**NEW_ROW)
 _NEW_ONE = Prepared(_NEW)
 _NEW_OF_SHARE = _NEW.values(share=bindparam("p_share"))
 
@@ -162,48 +162,55 @@ _QUEUE_STOPPED = Prepared(
 
 
 def _column(name: str, value: Any) -> ColumnElement[Any]:
-    given = literal(value, _C[name].type) if isinstance(value, int) else value
+    given = literal(value, _C[name].type) if isinstance(value, int | None) else value
     column: ColumnElement[Any] = given.label(name)
     return column
 
 
-# A suspension, the call that it has seen and the one that it makes, in one statement. A cancel that
-# it waits for is visible in the row only, as in `_SUSPEND`.
-_suspended = (
-    update(STEPS)
-    .where(
-        _C.id == bindparam("p_program", type_=_C.id.type),
-        _C.lease_token == bindparam("p_token"),
-        _C.status == StepState.RUNNING,
-        _C.shielded_until.is_(None),
-        exists().where(
-            RUNS.c.id == _C.flow_run_id,
-            RUNS.c.status.in_((RunState.RUNNING, RunState.PAUSED)),
-        ),
+def suspending(row: Mapping[str, Any], run_states: Sequence[RunState]) -> Prepared:
+    """Return a suspension, the call that it has seen and the one that it makes, in one statement.
+
+    A cancel that it waits for is visible in the row only, as in `_SUSPEND`.
+
+    Args:
+        row: The columns of the new call.
+        run_states: Those of the run in which it is written.
+    """
+    suspended = (
+        update(STEPS)
+        .where(
+            _C.id == bindparam("p_program", type_=_C.id.type),
+            _C.lease_token == bindparam("p_token"),
+            _C.status == StepState.RUNNING,
+            _C.shielded_until.is_(None),
+            exists().where(RUNS.c.id == _C.flow_run_id, RUNS.c.status.in_(run_states)),
+        )
+        .values(**_SUSPENDED)
+        .returning(_C.id)
+        .cte("suspended")
     )
-    .values(**_SUSPENDED)
-    .returning(_C.id)
-    .cte("suspended")
-)
-_IS_SUSPENDED = exists(select(_suspended.c.id))
-_seen = (
-    update(STEPS)
-    .where(_C.id == bindparam("p_seen", type_=_C.id.type), _IS_SUSPENDED)
-    .values(observed=bindparam("p_place", type_=_C.observed.type))
-    .returning(_C.id)
-    .cte("seen")
-)
-_made = (
-    insert(STEPS)
-    .from_select(
-        list(_NEW_ROW),
-        select(*[_column(name, value) for name, value in _NEW_ROW.items()]).where(_IS_SUSPENDED),
-        include_defaults=False,
+    is_suspended = exists(select(suspended.c.id))
+    seen = (
+        update(STEPS)
+        .where(_C.id == bindparam("p_seen", type_=_C.id.type), is_suspended)
+        .values(observed=bindparam("p_place", type_=_C.observed.type))
+        .returning(_C.id)
+        .cte("seen")
     )
-    .returning(_C.id)
-    .cte("made")
-)
-_SUSPEND_FOR_NEXT = Prepared(select(_made.c.id).select_from(_made.outerjoin(_seen, true())))
+    made = (
+        insert(STEPS)
+        .from_select(
+            list(row),
+            select(*[_column(name, value) for name, value in row.items()]).where(is_suspended),
+            include_defaults=False,
+        )
+        .returning(_C.id)
+        .cte("made")
+    )
+    return Prepared(select(made.c.id).select_from(made.outerjoin(seen, true())))
+
+
+_SUSPEND_FOR_NEXT = suspending(NEW_ROW, (RunState.RUNNING, RunState.PAUSED))
 
 
 class ProgramWrites(Repository, ProgramRows):
@@ -247,16 +254,7 @@ class ProgramWrites(Repository, ProgramRows):
         call = suspension.next_call
         if call is None or self._connection.dialect.name == "sqlite":
             return self.suspend(claim, suspension)
-        resend = suspension.resend_after.total_seconds()
-        seen = next(iter(suspension.seen.items()), (None, None))
-        given = {
-            **_call_row(claim.run_id, call, resend, None, refused=False),
-            "p_program": claim.id,
-            "p_token": claim.token,
-            "p_observed": suspension.observed,
-            "p_seen": seen[0],
-            "p_place": seen[1],
-        }
+        given = self._next_row(claim, suspension, call)
         return _WAITING if self._run(_SUSPEND_FOR_NEXT, given).all() else None
 
     @override
@@ -265,6 +263,19 @@ class ProgramWrites(Repository, ProgramRows):
             self._give_up(run_id, row, None)
 
     # --- parts of a suspension -------------------------------------------------------------------
+
+    def _next_row(self, claim: Claim, suspension: Suspension, call: NewCall) -> dict[str, Any]:
+        """Return the parameters of a statement of `suspending`."""
+        resend = suspension.resend_after.total_seconds()
+        seen = next(iter(suspension.seen.items()), (None, None))
+        return {
+            **_call_row(claim.run_id, call, resend, None, refused=False),
+            "p_program": claim.id,
+            "p_token": claim.token,
+            "p_observed": suspension.observed,
+            "p_seen": seen[0],
+            "p_place": seen[1],
+        }
 
     def _see(self, seen: Mapping[StepRunId, int]) -> None:
         rows = [{"p_id": row_id, "p_place": place} for row_id, place in seen.items()]

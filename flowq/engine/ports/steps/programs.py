@@ -9,6 +9,7 @@ from flowq.core.spec import CallSpec
 from flowq.core.states import StepState
 from flowq.engine.model.programs import (
     CalledRow,
+    Claiming,
     ProgramState,
     ResumedProgram,
     Resuming,
@@ -46,6 +47,17 @@ class ProgramRows(Protocol):
 
         Returns:
             None when nothing has changed, and `suspend` is to be called.
+        """
+
+    def suspend_and_claim(
+        self, claim: Claim, suspension: Suspension, claiming: Claiming
+    ) -> Claim | None:
+        """Do the same, and claim the new call, if the run is running.
+
+        To be run by `Records.atomic`: it is one statement where the database allows that.
+
+        Returns:
+            The claim of the call; None when nothing has changed.
         """
 
     def wake(self, program: StepRunId, batch: BatchId, resend_after: timedelta) -> bool:

@@ -1,4 +1,7 @@
-"""A program that is claimed by whoever ends its call, and that waits for one next call."""
+"""A program that is claimed by whoever ends its call, and that waits for one next call.
+
+A local call is claimed by the program's suspension.
+"""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,8 +12,10 @@ from typing import Any
 
 import pytest
 import uuid_utils.compat as uuids
+from sqlalchemy import select
 
 from flowq.adapters.records.database import SqlRecords
+from flowq.adapters.records.sql.repository import STEPS
 from flowq.adapters.records.transaction import SqlTransaction
 from flowq.core.ids import (
     LeaseToken,
@@ -22,13 +27,14 @@ from flowq.core.ids import (
 )
 from flowq.core.results import NO_RESULT
 from flowq.core.spec import CallSpec, FlowSpec, MapSpec, StepKind, StepSpec
-from flowq.core.states import StepState, StopKind
-from flowq.engine.model.programs import NewCall, Resuming, Suspension, WokenProgram
+from flowq.core.states import RunState, StepState, StopKind
+from flowq.engine.model.programs import Claiming, NewCall, Resuming, Suspension, WokenProgram
 from flowq.engine.model.rows import Claim, NewRun, NewStep, Outcome
 from flowq.engine.model.stops import StopReason
 
 LEASE, LATER = timedelta(seconds=30), timedelta(seconds=60)
 DONE = Outcome(NO_RESULT)
+WAIT = StopReason(StopKind.USER, "wait")
 ROUNDS = 40
 
 
@@ -181,7 +187,7 @@ def test_running_program_is_left_to_its_process(records: SqlRecords) -> None:
 
 def test_program_of_a_paused_run_is_queued(records: SqlRecords) -> None:
     (one,) = waiting(records, "a#1")
-    records.transaction(lambda tx: tx.runs.pause([one.run_id], StopReason(StopKind.USER, "wait")))
+    records.transaction(lambda tx: tx.runs.pause([one.run_id], WAIT))
 
     woken = resume(records, one)
 
@@ -330,3 +336,90 @@ def test_the_lease_ends_with_the_suspension(records: SqlRecords) -> None:
 
     assert suspended(records, claim, what) is StepState.WAITING
     assert suspended(records, claim, what) is None
+
+
+# --- local calls ---------------------------------------------------------------------------------
+
+
+def local(
+    records: SqlRecords, program: Claim, *, after: int = 0
+) -> tuple[Claim | None, Suspension]:
+    """Suspend a program for a call, and claim that."""
+    made = call(program.run_id, f"local#{after + 1}", 2 + after)
+    seen = {node_id(program.run_id, f"local#{after}"): after} if after else {}
+    what = Suspension(after, seen, [made], LATER, is_next=True)
+    claiming = Claiming(new_token(), LEASE, "here")
+    return records.atomic(lambda tx: tx.steps.suspend_and_claim(program, what, claiming)), what
+
+
+def test_call_is_claimed_as_by_a_claim_of_its_own(records: SqlRecords) -> None:
+    program = begun(records)
+
+    found, _ = local(records, program)
+
+    assert found is not None
+    assert state(records, program.run_id) is StepState.WAITING
+    with records.engine.connect() as connection:
+        row = connection.execute(select(STEPS).where(STEPS.c.id == found.id)).one()
+    assert (row.status, row.attempt, row.worker) == (StepState.RUNNING, 1, "here")
+    assert row.started_at == row.first_started_at
+    assert row.lease_expires_at == row.started_at + LEASE
+    assert row.wake_at is None
+    records.transaction(lambda tx: tx.steps.release_leases([found.token]))
+    again = records.autocommit(
+        lambda tx: tx.steps.claim(found.id, token=found.token, lease=LEASE, worker="here")
+    )
+    assert again == found
+
+
+def test_calls_follow_each_other(records: SqlRecords) -> None:
+    program = begun(records)
+    first, _ = local(records, program)
+    assert first is not None
+    woken = resume(records, first)
+    assert woken is not None
+    assert woken.resumed is not None
+
+    second, _ = local(records, woken.resumed.claim, after=1)
+
+    assert second is not None
+    assert records.autocommit(lambda tx: tx.steps.complete(second, DONE, advanced=True))
+    seen = records.autocommit(lambda tx: tx.steps.called(program.run_id, ["local#1"]))
+    assert [one.observed for one in seen] == [1]
+
+
+@pytest.mark.parametrize("why", ["paused", "cancelled", "lease lost"])
+def test_nothing_is_written_when_the_call_may_not_begin(records: SqlRecords, why: str) -> None:
+    program = begun(records)
+    if why == "paused":
+        records.transaction(lambda tx: tx.runs.pause([program.run_id], WAIT))
+        assert records.autocommit(lambda tx: tx.runs.status(program.run_id)) is RunState.PAUSED
+    elif why == "cancelled":
+        cancel(records, program.run_id)
+    else:
+        records.transaction(lambda tx: tx.steps.release_leases([program.token]))
+    before = state(records, program.run_id)
+
+    found, what = local(records, program)
+
+    assert found is None
+    assert state(records, program.run_id) is before
+    assert records.autocommit(lambda tx: tx.steps.states(program.run_id, ["local#1"])) == {}
+    if why == "paused":
+        written = records.transaction(lambda tx: tx.steps.suspend(program, what))
+        assert written is StepState.WAITING
+        assert state(records, program.run_id, "local#1") is StepState.QUEUED
+
+
+def test_other_suspensions_claim_nothing(records: SqlRecords) -> None:
+    (one,) = waiting(records, "a#1")
+    woken = resume(records, one)
+    assert woken is not None
+    assert woken.resumed is not None
+    calls = [call(one.run_id, key, 3) for key in ("b#2", "c#3")]
+    what = Suspension(1, {one.id: 1}, calls, LATER, is_next=True)
+    claiming = Claiming(new_token(), LEASE, "here")
+
+    claim = woken.resumed.claim
+    assert records.atomic(lambda tx: tx.steps.suspend_and_claim(claim, what, claiming)) is None
+    assert state(records, one.run_id) is StepState.RUNNING

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from flowq import flow, step
+from flowq.adapters.records.steps.repo import FlowStepRunRepo
 from flowq.core.errors import InvalidFlow, StepFailed
 from flowq.core.states import RunState, StepState
 from flowq.engine.attempts import following
@@ -175,8 +176,11 @@ def test_local_call_keeps_its_limit(stage: Stage) -> None:
     assert states[1] in (StepState.QUEUED, StepState.RETRYING)
 
 
-def test_local_calls_survive_their_process(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It dies between the commit that makes a call and its claim."""
+@pytest.mark.parametrize("paused", [False, True], ids=["claimed", "queued"])
+def test_local_calls_survive_their_process(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, *, paused: bool
+) -> None:
+    """It dies between the commit that makes a call and the call; a paused run claims none."""
     run = stage.submit(local_row, {"n": 3})
     with monkeypatch.context() as dying:
 
@@ -184,14 +188,21 @@ def test_local_calls_survive_their_process(stage: Stage, monkeypatch: pytest.Mon
             raise KeyboardInterrupt
 
         dying.setattr(following, "run_attempt", dead)
+        dying.setattr(following, "run_claimed", dead)
+        if paused:
+            dying.setattr(FlowStepRunRepo, "suspend_and_claim", lambda *_: None)
         with pytest.raises(KeyboardInterrupt):
             stage.dispatcher.run(stage.engine)
     stage.engine.program_cache.clear()
 
     assert run.status is RunState.RUNNING
+    assert run.step("here#1").status is (StepState.QUEUED if paused else StepState.RUNNING)
     assert stage.dispatcher.due_now == ()
     with stage.records.engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE flow_step_runs SET wake_at = created_at")
+        column = "wake_at" if paused else "lease_expires_at"
+        connection.exec_driver_sql(
+            f"UPDATE flow_step_runs SET {column} = created_at WHERE step_key = 'here#1'"
+        )
     stage.sweep()
     stage.dispatcher.run(stage.engine)
     assert run.result() == 3
@@ -207,7 +218,7 @@ def test_error_of_what_follows_is_not_the_steps(
         raise RuntimeError("no")
 
     with monkeypatch.context() as broken_program:
-        broken_program.setattr(following, "resume_program", fail)
+        broken_program.setattr(following, "run_claimed", fail)
         stage.dispatcher.run(stage.engine, limit=1)
 
     assert run.step("add#1").status is StepState.COMPLETED
