@@ -14,11 +14,10 @@ from sqlalchemy import Connection, Engine
 
 from alembic import context
 from flowq.adapters.records.connections.engine import begin_on, open_engine, read_url, session_of
-from flowq.adapters.records.migrations.online import LOCK_TIMEOUT  # adds `op.ensure_index`, too
+from flowq.adapters.records.migrations.online import LOCK_TIMEOUT, TURN  # and `op.ensure_index`
 from flowq.adapters.records.sql.tables import VERSION_TABLE, Base
 from flowq.settings import Settings
 
-_LOCK = 7046029254386353131
 #: Seconds between two attempts to have the turn.
 _PAUSE = 0.2
 
@@ -42,7 +41,7 @@ def _in_turn(engine: Engine) -> Iterator[Connection]:
                 yield connection
             return
         if not session_of(connection).pooled:
-            while not connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({_LOCK})").scalar():
+            while not connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({TURN})").scalar():
                 connection.rollback()
                 time.sleep(_PAUSE)
             connection.commit()
@@ -51,7 +50,7 @@ def _in_turn(engine: Engine) -> Iterator[Connection]:
         while True:
             with connection.begin():
                 begin_on(connection)
-                taken = connection.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({_LOCK})")
+                taken = connection.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({TURN})")
                 if taken.scalar():
                     yield connection
                     return

@@ -98,5 +98,15 @@ class Sweeps(Protocol):
     def delete_tree(self, root: RunId) -> DeletedTree | None:
         """Delete a run with its child runs; None while any of them is open."""
 
+    def prepare_month(self) -> str | None:
+        """Make one partition of a coming month, if the large tables are partitioned.
+
+        Returns:
+            Its name, so that the caller commits and asks again; None when none is missing.
+        """
+
+    def drop_empty_month(self) -> str | None:
+        """Drop one partition of an ended month that has no row any more; returns its name."""
+
     def unnamed(self, keys: Sequence[str]) -> list[str]:
         """Those of the keys of objects that no row references, now or later."""

@@ -49,6 +49,7 @@ from flowq.engine.runs.signals import deliver
 from flowq.engine.schedules.declaring import declare_all
 from flowq.engine.schedules.requested import record_flows
 from flowq.engine.sweeper.months import resume_in_new_month
+from flowq.engine.sweeper.partitions import care_for_partitions
 from flowq.engine.sweeper.retention import COLLECT, EVERY
 from flowq.engine.sweeper.schedules import ring_requested, ring_schedules
 from flowq.engine.sweeper.shares import send_lines
@@ -89,6 +90,7 @@ def sweep(engine: Engine, *, grace: timedelta) -> int:
             lambda: send_lines(engine, grace),
             lambda: sweep_limits(engine),
             lambda: resume_in_new_month(engine),
+            lambda: care_for_partitions(engine),
             lambda: _declare(engine),
             lambda: _record_flows(engine),
             lambda: ring_schedules(engine),

@@ -219,8 +219,13 @@ def test_flow_runs_against_ones_own_servers(
     assert {"revision": REVISION, "head": REVISION, "is_current": True} == shell.flowq(
         "db", "current", "--json"
     ).json
+    parted = shell.flowq("db", "partition", "--json").json
+    assert [("flow_step_runs", True), ("llm_requests", True)] == [
+        (one["name"], one["is_new"]) for one in parted
+    ]
     with shell.worker():
         done = shell.flowq("run", "flows.py:good", "-p", "n=4", "--wait")
+        assert "by month: flow_step_runs up to 20" in shell.flowq("doctor").out
 
     assert (0, "12\n") == (done.code, done.out)
     assert not (tmp_path / ".flowq" / "valkey.lock").exists()

@@ -40,6 +40,7 @@ from flowq.adapters.records.sql.tables import (
 from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.records.steps.attempt_log import AttemptLog
 from flowq.adapters.records.steps.wake import ENDINGS, of_kind
+from flowq.adapters.records.sweeps.partitions import PartitionSweeps
 from flowq.adapters.records.sweeps.retention import RetentionSweeps
 from flowq.adapters.records.sweeps.runs import RunSweeps
 from flowq.core.ids import BatchId, RunId, StepRunId
@@ -137,7 +138,7 @@ _OPEN_ITEM = exists().where(
 _ENDED_MAPS = select(_C.batch_id).where(EXPANDED, _C.started_at < _BEFORE, ~_OPEN_ITEM)
 
 
-class SqlSweeps(RunSweeps, RetentionSweeps, AttemptLog, Sweeps):
+class SqlSweeps(RunSweeps, RetentionSweeps, PartitionSweeps, AttemptLog, Sweeps):
     """Implements `flowq.engine.ports.Sweeps`; never commits."""
 
     @override

@@ -12,7 +12,7 @@ from flowq.entrypoints.cli.group import OK, UNAVAILABLE, LazyGroup
 
 @click.group(cls=LazyGroup)
 def db() -> None:
-    """Migrate the database: upgrade, current, downgrade."""
+    """Migrate the database: upgrade, current, downgrade, partition."""
 
 
 @db.command()
@@ -79,6 +79,30 @@ def downgrade(revision: str) -> int:
         migrate.downgrade(url, revision)
     now = revisions.current(url)
     console.note(f"{environment.database_place()} is at revision {now or 'none'} now")
+    return OK
+
+
+@db.command()
+@options.as_json
+def partition(*, as_json: bool) -> int:
+    """Partition the large tables by month; only PostgreSQL.
+
+    Workers may go on meanwhile. No row is rewritten. Of tables that are partitioned already it
+    makes the months that are missing. There is no way back but a dump of the data.
+    """
+    from dataclasses import asdict
+
+    from flowq.adapters.records.partitions import converting
+    from flowq.entrypoints.cli.app import environment
+    from flowq.entrypoints.cli.display import console
+
+    done = converting.partition(environment.settings().database_url, say=console.note)
+    if as_json:
+        console.print_json([asdict(one) for one in done])
+        return OK
+    for one in done:
+        was = "is partitioned now" if one.is_new else "was partitioned already"
+        console.note(f"{one.name} {was}", f", made: {', '.join(one.made)}" if one.made else "")
     return OK
 
 

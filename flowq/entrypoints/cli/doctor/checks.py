@@ -34,6 +34,7 @@ from flowq.entrypoints.cli.display import console as looks
 from flowq.entrypoints.cli.doctor.broker import check_broker, ping_broker
 from flowq.entrypoints.cli.doctor.cluster import check_cluster
 from flowq.entrypoints.cli.doctor.findings import Finding, Level
+from flowq.entrypoints.cli.doctor.partitions import check_partitions
 from flowq.entrypoints.http.settings import HttpSettings
 from flowq.settings import Settings
 
@@ -291,6 +292,7 @@ CHECKS: Final[dict[str, Callable[[], Finding]]] = {
     "Redis": _redis,
     "database": _database,
     "migrations": _migrations,
+    "partitions": check_partitions,
     "workers": _workers,
     "waiting": _waiting,
     "results": _results,

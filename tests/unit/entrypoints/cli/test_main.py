@@ -91,6 +91,7 @@ def test_every_command_is_listed() -> None:
         "db upgrade",
         "db current",
         "db downgrade",
+        "db partition",
         "doctor",
     ]
 
