@@ -14,18 +14,17 @@ from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.repository import RUNS, STEPS
 from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.records.steps.attempts import AttemptWrites
-from flowq.adapters.records.steps.suspend import NEW_ROW, ProgramWrites, suspending
+from flowq.adapters.records.steps.suspend import NEXT_ROW, ProgramWrites, suspending
 from flowq.core.states import RunState, StepState
 from flowq.engine.model.programs import Claiming, Suspension
 from flowq.engine.model.rows import Claim
 
 _C = STEPS.c
 _CLAIMED_ROW: Final = {
-    **NEW_ROW,
+    **{name: value for name, value in NEXT_ROW.items() if name != "wake_at"},
     "attempt": 1,
     "started_at": DbNow(),
     "first_started_at": DbNow(),
-    "wake_at": None,
     "lease_token": bindparam("p_call_token", type_=_C.lease_token.type),
     "lease_expires_at": DbNow(bindparam("p_lease", type_=Float)),
     "worker": bindparam("p_worker", type_=_C.worker.type),

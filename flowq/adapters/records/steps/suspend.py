@@ -162,7 +162,7 @@ _QUEUE_STOPPED = Prepared(
 
 
 def _column(name: str, value: Any) -> ColumnElement[Any]:
-    given = literal(value, _C[name].type) if isinstance(value, int | None) else value
+    given = literal(value, _C[name].type) if isinstance(value, int) else value
     column: ColumnElement[Any] = given.label(name)
     return column
 
@@ -210,7 +210,13 @@ def suspending(row: Mapping[str, Any], run_states: Sequence[RunState]) -> Prepar
     return Prepared(select(made.c.id).select_from(made.outerjoin(seen, true())))
 
 
-_SUSPEND_FOR_NEXT = suspending(NEW_ROW, (RunState.RUNNING, RunState.PAUSED))
+#: The columns of a `next_call`, which is no item and no map, and has not begun; others are NULL.
+NEXT_ROW: Final = {
+    name: value
+    for name, value in NEW_ROW.items()
+    if name not in ("map_index", "map_size", "started_at", "completed_at", "shielded_until")
+} | {"advanced": False}
+_SUSPEND_FOR_NEXT = suspending(NEXT_ROW, (RunState.RUNNING, RunState.PAUSED))
 
 
 class ProgramWrites(Repository, ProgramRows):
