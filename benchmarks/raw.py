@@ -10,6 +10,7 @@ from openai import OpenAI
 
 app = Celery("raw", broker=os.environ["BENCH_REDIS"], backend=os.environ["BENCH_REDIS"])
 app.conf.broker_connection_retry_on_startup = True
+app.conf.task_default_queue = "raw"  # the other side has a worker on the same Valkey
 
 
 @app.task
