@@ -96,4 +96,5 @@ def order_of(sort: RunSort) -> list[Any]:
             select(func.max(_AT)).where(_S.flow_run_id == _R.id).scalar_subquery(), _R.created_at
         ),
     }
-    return [by[sort], _R.id.desc()]
+    # Of two that take equally many milliseconds the earlier one takes longer.
+    return [by[sort], _R.id if sort is RunSort.LONGEST else _R.id.desc()]
