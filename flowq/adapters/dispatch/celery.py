@@ -302,7 +302,6 @@ def _signature(args: Iterable[Any], options: dict[str, Any]) -> dict[str, Any]:
         "args": list(args),
         "kwargs": {},
         "options": options,
-        "subtask_type": None,
         "immutable": True,
     }
 
