@@ -80,7 +80,11 @@ class UnsentDispatcher(Dispatcher):
             self._wakeups.request()
         except RedisUnavailable as error:
             if not self._failing:
-                logger.warning("steps are sent in the next pass of a sweeper: %s", error)
+                logger.warning(
+                    "steps are sent in the next pass of a sweeper: %s. To send from here, name the "
+                    "module with your app: flowq --app MODULE …, or FLOWQ_APP=MODULE",
+                    error,
+                )
             self._failing = True
         else:
             self._failing = False
