@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 _PARTITIONS: Final = "partitions"
 _EVERY: Final = timedelta(hours=1)
 #: Partitions that one turn makes or drops at most.
-_MOST: Final = 50
+_MAX_CHANGES: Final = 50
 
 
 def care_for_partitions(engine: Engine) -> int:
@@ -38,7 +38,7 @@ def care_for_partitions(engine: Engine) -> int:
 
 
 def _each(engine: Engine, change: Callable[[Transaction], str | None], what: str) -> int:
-    for count in range(_MOST):
+    for count in range(_MAX_CHANGES):
         try:
             name = engine.records.transaction(change)
         except Unavailable as error:
@@ -47,4 +47,4 @@ def _each(engine: Engine, change: Callable[[Transaction], str | None], what: str
         if name is None:
             return count
         logger.info("the partition %s is %s", name, what, extra={"action": "partition"})
-    return _MOST
+    return _MAX_CHANGES
