@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Text, and_, cast, func, or_, select, true
 from typing_extensions import override
 
-from flowq.adapters.records.limits.meters import month_of_meters
+from flowq.adapters.records.limits import meters
 from flowq.adapters.records.runs.views import budget_of_row
 from flowq.adapters.records.sql.reading import shown_spec
 from flowq.adapters.records.sql.repository import METERS, RUNS, STEPS, Repository
@@ -34,7 +34,7 @@ class CostReads(Repository, Lists):
 
     @override
     def monthly_budgets(self, *, limit: int = 100) -> list[BudgetUsage]:
-        ending = f":{month_of_meters():%Y-%m}"
+        ending = f":{meters.month_of_meters():%Y-%m}"
         query = (
             select(_M.key, _M.used, _M.cost)
             .where(
@@ -60,8 +60,8 @@ class CostReads(Repository, Lists):
     def budgeted_runs(self, *, limit: int = 20) -> list[BudgetedRun]:
         rows = self._run(_BUDGETED.limit(limit)).all()
         keys = [run_meter(row.id) for row in rows]
-        meters = self._run(select(_M.key, _M.used, _M.cost).where(_M.key.in_(keys)))
-        used = {row.key: Usage(int(row.used), row.cost) for row in meters}
+        spent = self._run(select(_M.key, _M.used, _M.cost).where(_M.key.in_(keys)))
+        used = {row.key: Usage(int(row.used), row.cost) for row in spent}
         return [
             BudgetedRun(
                 RunId(row.id),
