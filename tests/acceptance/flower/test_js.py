@@ -174,9 +174,14 @@ def test_page_says_that_it_is_offline_and_continues_when_flower_is_back(
         url = first.enter_context(flower(cluster, port=port))
         run_id = cluster.submit(flows.holding, folder=str(tmp_path))
         given = {"name": "run", "url": url, "run": run_id, "loaded": 1}
-        given |= {"status": "running", "sign": "●"}
-        html = RUN.substitute(given, rows=ROW.substitute(key="hold"))
-        page = stack.enter_context(opened(browser, f"{url}/flows/{run_id}", lambda: html))
+
+        def html() -> str:
+            # As the server's page would: the end of a run lets the page be fetched anew.
+            status = cluster.records.autocommit(lambda tx: tx.runs.status(run_id))
+            given.update(status=status, sign="✓" if status == "completed" else "●")
+            return RUN.substitute(given, rows=ROW.substitute(key="hold"))
+
+        page = stack.enter_context(opened(browser, f"{url}/flows/{run_id}", html))
         until(page, "document.querySelector('[data-step=hold]').dataset.status == 'running'")
 
         first.close()
