@@ -7,11 +7,11 @@ begins no attempts: there nothing is written, and the call is inserted by an ord
 
 from typing import Any, Final
 
-from sqlalchemy import Float, bindparam, select
+from sqlalchemy import Float, bindparam
 from typing_extensions import override
 
-from flowq.adapters.records.sql.prepared import Prepared
-from flowq.adapters.records.sql.repository import RUNS, STEPS
+from flowq.adapters.records.runs.repo import FlowRunRepo
+from flowq.adapters.records.sql.repository import STEPS
 from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.records.steps.attempts import AttemptWrites
 from flowq.adapters.records.steps.suspend import NEXT_ROW, ProgramWrites, suspending
@@ -30,7 +30,6 @@ _CLAIMED_ROW: Final = {
     "worker": bindparam("p_worker", type_=_C.worker.type),
 }
 _SUSPEND_AND_CLAIM = suspending(_CLAIMED_ROW, (RunState.RUNNING,))
-_RUN_STATUS = Prepared(select(RUNS.c.status).where(RUNS.c.id == bindparam("p_run")))
 
 
 class LocalCalls(AttemptWrites, ProgramWrites):
@@ -45,8 +44,10 @@ class LocalCalls(AttemptWrites, ProgramWrites):
             return None
         lease, worker = claiming.lease, claiming.worker
         if self._connection.dialect.name == "sqlite":
-            run = self._run(_RUN_STATUS, {"p_run": claim.run_id}).scalar()
-            if run != RunState.RUNNING or self.suspend(claim, suspension) is not StepState.WAITING:
+            run = FlowRunRepo(self._within).status(claim.run_id)
+            if run is not RunState.RUNNING:
+                return None
+            if self.suspend(claim, suspension) is not StepState.WAITING:
                 return None
             return self.claim(call.id, token=claiming.token, lease=lease, worker=worker)
         given: dict[str, Any] = {
