@@ -146,7 +146,7 @@ def partition(
     Args:
         url: SQLAlchemy URL of a PostgreSQL database.
         now: The moment from which months are counted; for tests.
-        say: Is told what is done next.
+        say: Called with a text about each step of the conversion, before it begins.
 
     Raises:
         InvalidInput: it is no PostgreSQL, it is behind PgBouncer in transaction mode, or a table
