@@ -27,24 +27,23 @@ from sqlalchemy import make_url
 
 from benchmarks import servers
 from benchmarks.processes import cpu, parent
+from benchmarks.turns import Row
 from tests.tools.servers import conninfo
-
-Row = tuple[str, str, str, str, str]
 
 STEPS: Final = 1_000
 _MODULE: Final = "benchmarks.flows"
-#: Lists from which workers take messages; flowq publishes each with a command of its own.
-_PUBLISHES: Final = ("lpush",)
+#: The counter of the command that sends one message.
+_PUBLISH: Final = "cmdstat_lpush"
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a step costs, on average.
+    """What servers were used for: in all, or by one step on average.
 
     Attributes:
         statements: Of SQL, and so many round trips.
         wal: Bytes of PostgreSQL's write-ahead log.
-        disk: Bytes that its tables and indexes grow by.
+        disk: Bytes of its tables and indexes.
         messages: To workers.
         commands: Of Redis, all together.
         worker: Milliseconds of CPU time of the worker's processes.
@@ -61,6 +60,11 @@ class Cost:
     postgres: float
     redis: float
 
+    def per_step(self, later: "Cost", steps: int) -> "Cost":
+        """Return what a step has cost from this moment to a later one."""
+        before, after = asdict(self), asdict(later)
+        return Cost(**{name: (after[name] - before[name]) / steps for name in before})
+
     def row(self, work: str, steps: int) -> Row:
         """Return a row of the table of all parts."""
         return (
@@ -74,22 +78,6 @@ class Cost:
                 f"Redis {self.redis:.2f}"
             ),
         )
-
-
-@dataclass
-class _Counters:
-    statements: int
-    wal: int
-    disk: int
-    messages: int
-    commands: int
-    worker: float
-    postgres: float
-    redis: float
-
-    def per_step(self, later: "_Counters", steps: int) -> Cost:
-        before, after = asdict(self), asdict(later)
-        return Cost(**{name: (after[name] - before[name]) / steps for name in before})
 
 
 def works(steps: int) -> dict[str, Callable[[], Any]]:
@@ -138,7 +126,7 @@ def _servers() -> Iterator[tuple["psycopg.Connection[Any]", "redis.Redis"]]:
             yield database, client
 
 
-def _read(database: "psycopg.Connection[Any]", client: "redis.Redis", worker: int) -> _Counters:
+def _read(database: "psycopg.Connection[Any]", client: "redis.Redis", worker: int) -> Cost:
     _settle(database)
     (statements,) = _one(
         database,
@@ -154,13 +142,11 @@ def _read(database: "psycopg.Connection[Any]", client: "redis.Redis", worker: in
     )
     commands: dict[str, dict[str, float]] = client.info("commandstats")
     used: dict[str, float] = client.info("cpu")
-    return _Counters(
+    return Cost(
         statements=int(statements),
         wal=int(wal),
         disk=int(disk),
-        messages=sum(
-            int(commands.get(f"cmdstat_{name}", {}).get("calls", 0)) for name in _PUBLISHES
-        ),
+        messages=int(commands[_PUBLISH]["calls"]) if _PUBLISH in commands else 0,
         commands=sum(int(each["calls"]) for each in commands.values()),
         worker=cpu(worker) * 1000,
         postgres=cpu(parent(backend)) * 1000,
