@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-lowest chaos check lint format bench clean
+.PHONY: help demo test test-lowest chaos check lint format bench docs clean
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | \
@@ -54,8 +54,11 @@ format: $(DEV) ## Format the code, and mend what can be mended
 bench: $(DEV) ## Measure flowq against plain Celery
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+docs: $(DEV) ## Build the site of the documentation into site/
+	@$(BIN)/python docs/build.py site $(ARGS)
+
 clean: ## Remove the environment and all that was made
-	rm -rf $(VENV) $(VENV)-lowest .venv-peers build dist .pytest_cache .mypy_cache .ruff_cache \
+	rm -rf $(VENV) $(VENV)-lowest .venv-peers build dist site .pytest_cache .mypy_cache .ruff_cache \
 	    .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -1,4 +1,4 @@
-"""What one step costs each server, counted: the figures from which `docs/scaling.md` is computed.
+"""What one step costs each server, counted: the figures behind `docs/operations/scaling.md`.
 
     make bench ARGS=costs                   one line for each work
     python -m benchmarks.costs --json       the same as JSON, for a test; `--steps 200` does fewer

@@ -2,7 +2,7 @@
 
 Such a part stands between `<!-- generated: name -->` and `<!-- end -->`; all else on a page is
 written by hand. A test fails when a page is not what this file would make of it.
-"""  # noqa: INP001 - a folder of pages, not a package
+"""
 
 import ast
 import inspect
@@ -162,7 +162,7 @@ def _table(head: list[str], rows: Iterable[list[str]]) -> str:
 
 def main() -> None:
     """Write all pages anew."""
-    for page in sorted(PAGES.glob("*.md")):
+    for page in sorted(PAGES.rglob("*.md")):
         text = page.read_text(encoding="utf-8")
         page.write_text(render(text), encoding="utf-8")
 

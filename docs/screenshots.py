@@ -3,7 +3,7 @@
 It runs the flows of a shop on a worker of its own, with a model that is played, and photographs
 Flower with Chromium: every page in light and dark, wide and narrow, into the folder. Without one,
 those that the README and the guide show, beside this file. Needs what the tests need.
-"""  # noqa: INP001 - a folder of pages, not a package
+"""
 
 import os
 import sys
@@ -58,7 +58,7 @@ def main() -> None:
         for name, path, theme, size, is_full in _wanted(folder):
             page = _page(browser, theme, size)
             page.goto(f"{flower}/flows{path.format(**ids)}")
-            page.screenshot(path=(folder or HERE) / f"{name}.png", full_page=is_full)
+            page.screenshot(path=(folder or HERE / "pictures") / f"{name}.png", full_page=is_full)
             page.close()
 
 

@@ -28,7 +28,7 @@ _LONGEST = 1_800  # seconds that one work of one engine may take
 
 
 def table() -> None:
-    """Measure all works on all engines, and print the table of docs/benchmarks.md."""
+    """Measure all works on all engines, and print the table of docs/project/benchmarks.md."""
     installed = dict(_installed())
     began = _load()
     print("\n| work | engine | rate or time | CPU time per step | flowq's rate against it |")

@@ -103,7 +103,7 @@ def refuse_unknown(name: str, options: Mapping[str, Any]) -> None:
     if unknown:
         raise InvalidFlow(
             f"{name} has the option {min(unknown)!r}, which a durable canvas cannot express",
-            hint="leave it out; docs/from-celery-canvas.md lists what it can",
+            hint="leave it out; for what it can express type: flowq docs celery-canvas",
         )
 
 

@@ -94,7 +94,7 @@ def _call(step: RegisteredStep, args: Sequence[Any], kwargs: Mapping[str, Any]) 
         logger.warning(
             "step %s was called as a Celery task, so it runs as one: without a run, and without "
             "the step's retries, limits and records. Call it in a flow, and enqueue the flow: "
-            "docs/from-celery-canvas.md, Roll-out. This is said once",
+            "for that type: flowq docs celery-canvas (Roll-out). This is said once",
             step.name,
             extra={"action": "call"},
         )

@@ -75,7 +75,7 @@ def celery_app(name: str = "flowq") -> Celery:
 def install(app: Celery) -> Celery:
     """Put flowq on a Celery app: steps become its tasks, its workers sweep, it sends the runs.
 
-    Settings of the app are unchanged; `docs/settings.md` lists those worth having. Small results
+    Settings of the app are unchanged; `flowq docs settings` lists those worth having. Small results
     are kept in the app's own broker, unless FLOWQ_REDIS_URL names another Redis.
 
     Returns:

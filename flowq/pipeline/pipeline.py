@@ -6,7 +6,7 @@
 The first middleware that was added is the outermost. `pipeline.enqueue(workflow, context)` runs the
 same chain as a durable program, `flowq.pipeline`, in which each attempt of the executor is a child
 run. Middleware of a pipeline surrounds a whole
-workflow; that of `flowq.use` surrounds each attempt of a step (docs/middleware.md).
+workflow; that of `flowq.use` surrounds each attempt of a step (`flowq docs middleware`).
 """
 
 import logging

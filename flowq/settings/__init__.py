@@ -1,4 +1,4 @@
-"""All settings: one frozen object, read once from `FLOWQ_*` variables (see docs/settings.md).
+"""All settings: one frozen object, read once from `FLOWQ_*` variables: `flowq docs settings`.
 
 Without any of them flowq keeps everything in the folder `.flowq` of the current directory: an
 embedded Valkey, a SQLite file and a folder for large results. The fields are in the modules of this
@@ -43,5 +43,5 @@ class Settings(DocumentSettings, ModelSettings, EngineSettings, ServerSettings):
         """Refuse a time that leads out of the calendar, where it is added to one."""
         unit = _UNITS.get(str(info.field_name).rpartition("_")[2])
         if unit is not None and value * unit > _MAX_DURATION.total_seconds():
-            raise InvalidSetting("is more than 100 years", hint="see docs/settings.md")
+            raise InvalidSetting("is more than 100 years", hint="type: flowq docs settings")
         return value

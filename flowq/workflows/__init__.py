@@ -2,7 +2,7 @@
 
 The public names. Each is imported when it is first asked for, so that a module of step types loads
 neither Celery nor a database. `Step` and `StepType` are others than `flowq.Step` and
-`flowq.StepType`: docs/glossary.md says which is which.
+`flowq.StepType`: the glossary (`flowq docs glossary`) says which is which.
 """
 
 from typing import TYPE_CHECKING

@@ -16,13 +16,15 @@ import pytest
 from tests.tools.session.processes import run
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 #: A file beside the module of a page's blocks: its name stands where the language stands.
 FILE = re.compile(r"^```jinja (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)?(?:#([^)]+))?\)")
 
-each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+each_page = pytest.mark.parametrize(
+    "page", PAGES, ids=lambda page: str(page.relative_to(ROOT).with_suffix(""))
+)
 
 #: Runs one block as a module and traces its flows with inputs of the annotated types.
 TRACE = """
@@ -50,7 +52,7 @@ def blocks(page: Path) -> list[str]:
 
 
 def test_each_promise_is_kept_by_tests_that_exist() -> None:
-    page = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/concepts/promises.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if line.startswith("| ") and "`tests/" in line]
     named = re.findall(r"`(tests/[^`]+)`", page)
 
@@ -73,7 +75,7 @@ def test_python_blocks_compile(page: Path) -> None:
 @pytest.mark.parametrize(
     "page, block",
     [
-        pytest.param(page, block, id=f"{page.stem}-{number}")
+        pytest.param(page, block, id=f"{page.relative_to(ROOT).with_suffix('')}-{number}")
         for page in PAGES
         for number, block in enumerate(blocks(page))
         if re.search(r"^@(step|flow)", block, re.MULTILINE)
@@ -130,12 +132,12 @@ def test_the_readme_shows_what_the_quickstart_builds() -> None:
     """The first flow that a newcomer reads is the same in both, but for empty lines."""
     readme, quickstart = (
         list(filter(None, blocks(page)[0].splitlines()))
-        for page in (ROOT / "README.md", ROOT / "docs" / "quickstart.md")
+        for page in (ROOT / "README.md", ROOT / "docs/tutorial/quickstart.md")
     )
     assert quickstart == readme
 
 
-ARCHITECTURE = ROOT / "docs" / "architecture.md"
+ARCHITECTURE = ROOT / "docs/project/architecture.md"
 #: A quoted word, and the names that follow it in parentheses.
 QUOTED = re.compile(r"`([^`\n]+)`(?: \(((?:`\w+`(?:, )?)+)\))?")
 

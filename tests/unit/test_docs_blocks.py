@@ -1,4 +1,4 @@
-"""docs/blocks.md names what the code has: settings, operations, conditions, codes."""
+"""docs/documents/blocks.md names what the code has: settings, operations, conditions, codes."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from flowq.blocks.edges import chunk, ifelse, modify, structured
 from flowq.blocks.edges.settings import Settings
 from flowq.blocks.errors import TITLES
 
-_PAGE: Final = (Path(__file__).parents[2] / "docs/blocks.md").read_text(encoding="utf-8")
+_PAGE: Final = (Path(__file__).parents[2] / "docs/documents/blocks.md").read_text(encoding="utf-8")
 _MODELS: Final = [
     *[model for model, _ in chunk.MODES.values()],
     *[model for model, _ in modify.MODES.values()],

@@ -1,4 +1,4 @@
-"""docs/playbooks.md is true: its documents are valid, its program runs, its output is printed."""
+"""docs/documents/playbooks.md is true: documents are valid, programs run, output is printed."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ from flowq.playbooks.document.grammar.tools import ELSEWHERE, KINDS
 from flowq.playbooks.parser import load
 
 _ROOT: Final = Path(__file__).parents[2]
-_PAGE: Final = (_ROOT / "docs/playbooks.md").read_text(encoding="utf-8")
+_PAGE: Final = (_ROOT / "docs/documents/playbooks.md").read_text(encoding="utf-8")
 _DOCUMENTS: Final = re.findall(r"```yaml\n(.*?)```", _PAGE, re.DOTALL)
 
 
@@ -37,7 +37,7 @@ def test_the_first_document_is_checked_as_the_page_says(
 def test_the_page_of_errors_shows_what_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = (_ROOT / "docs/errors.md").read_text(encoding="utf-8")
+    page = (_ROOT / "docs/reference/errors.md").read_text(encoding="utf-8")
     [document] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     Path("broken.yaml").write_text(document, encoding="utf-8")
@@ -68,7 +68,7 @@ def test_every_key_and_every_kind_is_on_the_page() -> None:
 
 
 def test_every_row_of_the_language_is_checked_by_tests_that_exist() -> None:
-    page = (_ROOT / "docs/playbooks-coverage.md").read_text(encoding="utf-8")
+    page = (_ROOT / "docs/documents/playbooks-coverage.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| N(\d+) \|.*\| (.*) \|$", page, re.MULTILINE)
 
     assert list(range(1, 72)) == [int(number) for number, _ in rows]

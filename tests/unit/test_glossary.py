@@ -19,7 +19,7 @@ from flowq.core.usage import CostStatus, RequestStatus
 from flowq.engine.runs.options import SubmitOptions
 from flowq.entrypoints.cli.main import main
 
-PAGE = (Path(__file__).parents[2] / "docs" / "glossary.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/reference/glossary.md").read_text(encoding="utf-8")
 #: From the head of a table to its rows: the word, and its meaning.
 ROW = re.compile(r"^\| (.+?) \| (.+) \|$")
 TABLES = {name: table.columns.keys() for name, table in Base.metadata.tables.items()}

@@ -17,7 +17,7 @@ def use(*middleware: Middleware) -> None:
     The same object again is ignored. Call it where steps are defined, so that each worker does.
 
     Args:
-        middleware: Coroutine functions `(step, context, call_next)`, see docs/middleware.md.
+        middleware: Coroutine functions `(step, context, call_next)`, see `flowq docs middleware`.
 
     Raises:
         InvalidFlow: one is no coroutine function.

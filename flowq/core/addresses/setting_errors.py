@@ -15,12 +15,12 @@ def invalid_settings(error: ValidationError | SettingsError) -> InvalidSetting:
     if isinstance(error, SettingsError):
         found = re.search(r'field "(\w+)"', str(error))
         name = f"FLOWQ_{found[1].upper()}" if found else "a setting"
-        return InvalidSetting(f"{name} cannot be read as JSON", hint="see docs/settings.md")
+        return InvalidSetting(f"{name} cannot be read as JSON", hint="type: flowq docs settings")
     problems = list(_problems(error))
     hints = [hint for _, hint in problems if hint]
     return InvalidSetting(
         "\n  ".join(["these settings are invalid:", *(text for text, _ in problems)]),
-        hint=hints[0] if len(problems) == len(hints) == 1 else "see docs/settings.md",
+        hint=hints[0] if len(problems) == len(hints) == 1 else "type: flowq docs settings",
     )
 
 

@@ -259,7 +259,7 @@ def _refuse_flaw(recorded: Any, what: str) -> None:
         at = f"at {as_path(place)}: " if 0 < len(place) < MAX_DEPTH else ""
         raise InvalidInput(
             f"{what} cannot be stored as JSON: {at}it {why}",
-            hint="docs/values.md lists what may be passed, and in what form",
+            hint="for what may be passed, and in what form, type: flowq docs values",
         )
 
 

@@ -31,6 +31,7 @@ def _version(ctx: click.Context, _parameter: click.Parameter, asked: bool) -> No
         "fake-llm": "fake_llm:fake_llm",
         "db": "db:db",
         "doctor": "doctor:doctor",
+        "docs": "docs:docs",
     },
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="New here? Type `flowq demo`. Something wrong? Type `flowq doctor`.",

@@ -1,4 +1,4 @@
-"""The settings of the HTTP service: the FLOWQ_HTTP_* variables (see docs/settings.md)."""
+"""The settings of the HTTP service: the FLOWQ_HTTP_* variables (`flowq docs settings`)."""
 
 from functools import cache
 from pathlib import Path
@@ -130,7 +130,8 @@ class HttpSettings(BaseSettings):
 def _needed(value: T, method: str, info: ValidationInfo) -> T:
     if value is None and info.data.get("http_auth") == method:
         raise InvalidSetting(
-            f"is needed with FLOWQ_HTTP_AUTH={method}", hint="docs/http.md, Who may use it"
+            f"is needed with FLOWQ_HTTP_AUTH={method}",
+            hint="type: flowq docs http (Who may use it)",
         )
     return value
 

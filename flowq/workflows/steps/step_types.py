@@ -47,7 +47,7 @@ class StepType:
         output_type: What it makes, likewise.
         execution_mode: `batch`: one call with the whole value; `row_iterative`: one for each row;
             `streaming`: the function is a generator.
-        geometry: What becomes of the rows, see docs/workflows.md; None leaves it open.
+        geometry: What becomes of the rows, see `flowq docs workflows`; None leaves it open.
         metadata: JSON data for front ends.
     """
 

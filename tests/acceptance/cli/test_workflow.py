@@ -36,7 +36,7 @@ WORDS = {
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[Shell]:
-    """A folder with the step types of docs/workflows.md and two documents."""
+    """A folder with the step types of docs/documents/workflows.md and two documents."""
     shell = Shell(tmp_path)
     (tmp_path / "text_steps.py").write_text(text_module(), encoding="utf-8")
     (tmp_path / "edited.json").write_text(json.dumps(EDITED))

@@ -179,7 +179,7 @@ class Scenario:
     def freeze(self, worker: Popen[bytes]) -> None:
         """Stop a worker and its children (SIGSTOP), though not in a write to SQLite.
 
-        Whoever stops there keeps the lock of the file, so that all stop: see docs/faults.md.
+        Whoever stops there keeps the lock of the file, so that all stop: docs/concepts/faults.md.
         """
         with self.engine.connect() as connection:
             if connection.dialect.name == "sqlite":

@@ -81,7 +81,7 @@ def test_tasks_of_others_and_unknown_ones_are_refused(stage: Stage) -> None:
 
 
 def test_stored_block_of_a_client_is_used_by_a_task(stage: Stage) -> None:
-    """As docs/blocks.md shows it."""
+    """As docs/documents/blocks.md shows it."""
 
     async def use() -> None:
         manager, text = EnvManager(), "x" * (1024 * 1024 + 1)

@@ -1,4 +1,4 @@
-"""The first program of docs/from-celery-canvas.md runs as it is, without a broker."""
+"""The first program of docs/coming-from/celery-canvas.md runs as it is, without a broker."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.tools.session import processes
 
 _ROOT = Path(__file__).parents[3]
-_PAGE = (_ROOT / "docs" / "from-celery-canvas.md").read_text(encoding="utf-8")
+_PAGE = (_ROOT / "docs/coming-from/celery-canvas.md").read_text(encoding="utf-8")
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _RUN = """
 from flowq import testing

@@ -1,4 +1,4 @@
-"""What docs/llm.md shows runs as it stands there, with the fake model for a model."""
+"""What docs/flows/llm.md shows runs as it stands there, with the fake model for a model."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from flowq.entrypoints.fake_llm import FakeLlm
 from tests.tools.session import processes
 
 ROOT = Path(__file__).parents[3]
-PAGE = (ROOT / "docs" / "llm.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/flows/llm.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"^```jinja (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

@@ -1,4 +1,4 @@
-"""Every playbook of docs/playbooks.md runs, on a server that answers as the page says."""
+"""Every playbook of docs/documents/playbooks.md runs, on a server that answers as the page says."""
 
 import json
 import re
@@ -17,7 +17,9 @@ from flowq.playbooks.running import tools
 from flowq.settings import Settings
 from tests.tools.playbooks.service import JsonHandler, serving
 
-_PAGE: Final = (Path(__file__).parents[3] / "docs/playbooks.md").read_text(encoding="utf-8")
+_PAGE: Final = (Path(__file__).parents[3] / "docs/documents/playbooks.md").read_text(
+    encoding="utf-8"
+)
 _DOCUMENTS: Final = re.findall(r"```yaml\n(.*?)```", _PAGE, re.DOTALL)
 _RESULTS: Final[dict[str, Callable[[Any], bool]]] = {
     "orders": lambda result: result in ({}, {"count": 2}, {"count": 6, "first": 1}),

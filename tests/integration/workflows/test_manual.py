@@ -1,4 +1,4 @@
-"""The programs of docs/workflows.md run as they are, in processes of their own."""
+"""The programs of docs/documents/workflows.md run as they are, in processes of their own."""
 
 import os
 import re
@@ -10,7 +10,7 @@ import pytest
 from tests.tools.session.processes import run
 
 ROOT = Path(__file__).parents[3]
-PAGE = (ROOT / "docs" / "workflows.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/documents/workflows.md").read_text(encoding="utf-8")
 NAMED = dict(re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
 
 FAILING = """

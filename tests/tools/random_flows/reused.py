@@ -1,4 +1,4 @@
-"""What a rerun of a random program reuses, by the words of docs/rerun.md; it asks no engine.
+"""What a rerun of a random program reuses, by the words of docs/flows/rerun.md; it asks no engine.
 
 A node is reused if the earlier run has completed it, whole, with the same work, and if all nodes
 before it are reused. An item of a map that is not reused is reused if its index and input, and the

@@ -1,4 +1,4 @@
-"""Workflows in tests: the step types of docs/workflows.md, and runs in the test's own thread."""
+"""Workflows in tests: step types of docs/documents/workflows.md, runs in the test's own thread."""
 
 import re
 from collections.abc import Mapping
@@ -33,8 +33,8 @@ def define_text() -> dict[str, Any]:
 
 
 def text_module() -> str:
-    """Return the module of docs/workflows.md that defines them."""
-    page = (Path(__file__).parents[3] / "docs" / "workflows.md").read_text(encoding="utf-8")
+    """Return the module of docs/documents/workflows.md that defines them."""
+    page = (Path(__file__).parents[3] / "docs/documents/workflows.md").read_text(encoding="utf-8")
     found = re.search(r"^```python\n# text_steps.py\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     assert found
     return found[1]

@@ -176,7 +176,7 @@ def read_url(url: str) -> URL:
     if unknown:
         raise DatabaseUnavailable(
             f"FLOWQ_DATABASE_URL has the option {unknown[0]!r}, which flowq cannot use",
-            hint="leave it out; for the settings of a database see docs/settings.md",
+            hint="leave it out; for the settings of a database type: flowq docs settings",
         )
     return parsed
 

@@ -47,7 +47,7 @@ class Difference:
 
     place: JsonPath
     why: str
-    hint: str = "pass values that JSON can represent; docs/values.md lists them"
+    hint: str = "pass values that JSON can represent; for a list type: flowq docs values"
 
 
 class Comparison:
@@ -237,7 +237,7 @@ _OF_SECRETS: Final = "pass the name of the secret, and read the secret in the st
 _OF_CLASSES: Final = "annotate with the class of the value, or a union of such classes"
 _OF_VALIDATORS: Final = (
     "it is validated again when it is read: validators and serializers must not change their "
-    "own output (docs/values.md)"
+    "own output; type: flowq docs values"
 )
 
 

@@ -39,7 +39,7 @@ def check_address(host: str) -> None:
         return
     raise click.UsageError(
         f"clients on other machines could use {host} without a token. Set FLOWQ_HTTP_AUTH=tokens "
-        "(docs/http.md), or say --insecure."
+        "(type: flowq docs http), or say --insecure."
     )
 
 

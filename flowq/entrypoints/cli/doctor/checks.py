@@ -67,7 +67,7 @@ def _run(name: str, check: Callable[[], Finding]) -> Finding:
     except FlowqError as error:
         return Finding(name, Level.PROBLEM, error.message, error.hint)
     except click.UsageError as error:
-        return Finding(name, Level.PROBLEM, error.message, "see docs/settings.md")
+        return Finding(name, Level.PROBLEM, error.message, "type: flowq docs settings")
     except Exception as error:  # noqa: BLE001 - a doctor must not fall ill itself
         return Finding(
             name, Level.PROBLEM, f"{type(error).__name__}: {error}", "read the error and correct it"
@@ -108,7 +108,7 @@ def _settings() -> Finding:
     unknown = sorted(name for name in given - known if not name.startswith(_TESTS))
     if unknown:
         near = get_close_matches(unknown[0], known, n=1)
-        hint = f"did you mean {near[0]}?" if near else "see docs/settings.md"
+        hint = f"did you mean {near[0]}?" if near else "type: flowq docs settings"
         return Finding(
             "settings", Level.WARNING, f"{', '.join(unknown)}: unknown setting, ignored", hint
         )

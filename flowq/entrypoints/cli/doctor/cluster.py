@@ -35,7 +35,7 @@ def check_cluster(client: Redis, text: str) -> Finding | None:
             "Redis",
             Level.PROBLEM,
             f"{text}; it is a node of a Cluster, and Celery's keys would be in several hash slots",
-            "set FLOWQ_REDIS_PREFIX={flowq}, so that all keys are in one; see docs/brokers.md",
+            "set FLOWQ_REDIS_PREFIX={flowq}, so that all keys are in one; type: flowq docs brokers",
         )
     try:
         client.exists(f"{prefix}flowq:doctor")

@@ -24,7 +24,7 @@ def check_partitions() -> Finding:
         return Finding(_NAME, Level.WARNING, "; ".join(wrong), _HINT)
     parted = [f"{one.table} up to {one.until:%Y-%m-%d}" for one in found if one.until is not None]
     if not parted:
-        return Finding(_NAME, Level.OK, "none; see docs/scaling.md for when they help")
+        return Finding(_NAME, Level.OK, "none; for when they help type: flowq docs scaling")
     return Finding(_NAME, Level.OK, f"by month: {', '.join(parted)}")
 
 

@@ -20,7 +20,7 @@ def install(app: FastAPI) -> None:
 async def _of_blueprint(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, InvalidBlueprint)
     parts = [WrongPart(where=one.path, message=one.message) for one in error.problems]
-    hint = "docs/blueprints.md describes the types of nodes"
+    hint = "for the types of nodes type: flowq docs blueprints"
     problem = Problem(error="InvalidBlueprint", message=error.message, hint=hint, problems=parts)
     return answer(422, problem)
 

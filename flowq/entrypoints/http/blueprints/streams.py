@@ -1,6 +1,6 @@
 """The events of an instance as lines of JSON (`application/x-ndjson`).
 
-A line is made once for all readers. The names of events are those of `docs/events.md` in small
+A line is made once for all readers. The names of events are those of `flowq docs events` in small
 letters; a run that fails is `workflow_failed`. An empty line keeps a silent connection open.
 """
 

@@ -402,7 +402,7 @@ PACKAGE: Final = Path(flowq.__file__).parent
 
 def _written_path() -> list[str]:
     """Return the modules that architecture.md names for the way of a completed step."""
-    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/project/architecture.md").read_text(encoding="utf-8")
     part = text.partition("### 4. ")[2].partition("These are all")[0]
     return re.findall(r"^\| `([\w/]+\.py)`", part, re.MULTILINE)
 

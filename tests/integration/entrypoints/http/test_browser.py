@@ -1,4 +1,4 @@
-"""The page of docs/http.md in a real Chromium: it draws progress, also when its server restarts."""
+"""The page of docs/http/index.md in Chromium: it draws progress, also when its server restarts."""
 
 import sys
 import threading
@@ -24,9 +24,10 @@ def test_page_draws_progress_and_survives_its_server(
     monkeypatch.setitem(sys.modules, "shop", module)
     module.__dict__["go_on"] = go_on
     waits = "assert go_on.acquire(timeout=60); return"
-    exec(block(page("http.md"), "python").replace("return number", f"{waits} number"), vars(module))
+    source = block(page("http/index.md"), "python")
+    exec(source.replace("return number", f"{waits} number"), vars(module))
     port = servers.free_port()
-    html = block(page("http.md"), "html").replace("localhost:8001", f"127.0.0.1:{port}")
+    html = block(page("http/index.md"), "html").replace("localhost:8001", f"127.0.0.1:{port}")
 
     with site(html) as address:
         tab = browser.new_page()
@@ -50,7 +51,7 @@ def test_page_draws_progress_and_survives_its_server(
 
 def test_page_shows_errors_that_stay_and_asks_no_more(played: Stage, browser: Browser) -> None:
     port = servers.free_port()
-    html = block(page("http.md"), "html").replace("localhost:8001", f"127.0.0.1:{port}")
+    html = block(page("http/index.md"), "html").replace("localhost:8001", f"127.0.0.1:{port}")
 
     with site(html) as address, serving(port, http_cors_origins=address):
         tab = browser.new_page()

@@ -1,4 +1,4 @@
-"""docs/http.md is true: each `curl` line is sent, and its answer compared."""
+"""docs/http/index.md is true: each `curl` line is sent, and its answer compared."""
 
 import re
 import sys
@@ -16,13 +16,13 @@ def shop(monkeypatch: pytest.MonkeyPatch) -> None:
     """The flows of the page."""
     module = ModuleType("shop")
     monkeypatch.setitem(sys.modules, "shop", module)
-    exec(block(page("http.md"), "python"), module.__dict__)
+    exec(block(page("http/index.md"), "python"), module.__dict__)
 
 
 @pytest.mark.usefixtures("shop")
 def test_examples_answer_what_the_page_says(played: Stage) -> None:
     http, run_id, count = client(), "", 0
-    for command, expected in examples(page("http.md")):
+    for command, expected in examples(page("http/index.md")):
         found = send(http, command, {"RUN": run_id})
         if "--json" in command and "cancel" not in command:  # it may have ended by now
             found = found.replace('"status":"completed"', '"status":"running"')

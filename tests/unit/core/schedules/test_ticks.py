@@ -23,7 +23,7 @@ from flowq.core.schedules.ticks import key_of, next_tick, start_of, ticks, ticks
 MINUTE = timedelta(minutes=1)
 #: Clocks that change by an hour, at midnight, in the south, for Ramadan; and one that does not.
 #: Not Australia/Lord_Howe, which changes by half an hour: cronsim steps by hours there, and may
-#: miss ticks of an expression with `*` in the hours after the change (docs/schedules.md says it).
+#: miss ticks of an expression with `*` in the hours after the change (docs/flows/schedules.md).
 ZONES = (
     "Europe/Berlin",
     "America/New_York",

@@ -93,6 +93,7 @@ def test_every_command_is_listed() -> None:
         "db downgrade",
         "db partition",
         "doctor",
+        "docs",
     ]
 
 

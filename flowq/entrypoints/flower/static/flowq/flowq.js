@@ -1,4 +1,4 @@
-// Keeps pages of the Flows tab up to date; they are whole without it. docs/flower.md has the markup.
+// Keeps pages of the Flows tab up to date; they are whole without it. `flowq docs flower` has the markup.
 (() => {
   "use strict";
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];

@@ -1,4 +1,4 @@
-"""docs/http-blocks.md is true: each `curl` line is sent, and its answer compared."""
+"""docs/http/blocks.md is true: each `curl` line is sent, and its answer compared."""
 
 import re
 
@@ -8,7 +8,7 @@ from tests.tools.playing import Stage
 
 
 def test_examples_answer_what_the_page_says(played: Stage) -> None:
-    text = page("http-blocks.md")
+    text = page("http/blocks.md")
     files = {"hello.json": block(text, "json")}
     http, task_id, count = client(), "", 0
     for command, expected in examples(text):

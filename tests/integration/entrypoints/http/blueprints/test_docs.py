@@ -1,4 +1,4 @@
-"""docs/blueprints.md is true: each `curl` line is sent, and its answer compared."""
+"""docs/documents/blueprints.md is true: each `curl` line is sent, and its answer compared."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from tests.tools.http_service import client
 from tests.tools.playing import Stage
 from tests.tools.waiting import wait_until
 
-PAGE = page("blueprints.md")
+PAGE = page("documents/blueprints.md")
 TYPES = get_args(get_args(Node)[0])
 
 

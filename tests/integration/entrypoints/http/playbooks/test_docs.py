@@ -1,4 +1,4 @@
-"""docs/http-playbooks.md is true: each `curl` line is sent, and its answer compared."""
+"""docs/http/playbooks.md is true: each `curl` line is sent, and its answer compared."""
 
 import re
 from typing import Any
@@ -21,7 +21,7 @@ def has_ended(http: Any) -> bool:
 
 
 def test_examples_answer_what_the_page_says(played: Stage) -> None:
-    text = page("http-playbooks.md")
+    text = page("http/playbooks.md")
     files = {"orders.yaml": block(text, "yaml")}
     http, count = client(), 0
     for command, expected in examples(text):

@@ -1,4 +1,4 @@
-"""The page of docs/workflows.md in a real Chromium: a library makes forms of the step types.
+"""The page of docs/documents/workflows.md in Chromium: a library makes forms of the step types.
 
 The library is in tests/tools/vendor, so that the test needs no network; no wheel has it.
 """
@@ -24,7 +24,8 @@ def test_forms_are_made_of_step_types_and_checked(
 ) -> None:
     define_text()
     port = servers.free_port()
-    html = block(page("workflows.md"), "html").replace("localhost:8001", f"127.0.0.1:{port}")
+    html = block(page("documents/workflows.md"), "html")
+    html = html.replace("localhost:8001", f"127.0.0.1:{port}")
     asked: list[str] = []
 
     def library(route: Route) -> None:

@@ -123,7 +123,7 @@ def shown(text: str) -> str:
 
 def test_examples_answer_what_the_page_says(played: Stage) -> None:
     define_text()
-    text = page("workflows.md")
+    text = page("documents/workflows.md")
     files = {"words.json": block(text, "json")}
     http, count, address = client(), 0, ""
     for line, expected in examples(text):
