@@ -29,7 +29,7 @@ demo: $(DEMO) ## Run a sample flow on a worker, with nothing to install; ARGS=--
 # Many tests wait for other processes, so more are at work than there are cores. Which tests stay
 # together, and which begin first, is said in tests/tools/session/distribution.py.
 test: $(DEV) ## Run the test suite; choose with ARGS="-k planner"
-	@$(BIN)/python -m pytest -n $${FLOWQ_TEST_PROCESSES:-6} --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n $${FLOWQ_TEST_PROCESSES:-6} $(ARGS)
 
 test-lowest: ## Run the suite on the oldest libraries that are promised
 	@$(MAKE) --no-print-directory test VENV=$(VENV)-lowest CONSTRAINTS=1

@@ -11,6 +11,7 @@ import shutil
 import signal
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -27,8 +28,8 @@ from flowq.entrypoints.fake_llm import FakeLlm
 from tests.tools import servers
 from tests.tools.brokers.rabbitmq import RabbitMq, rabbitmq
 from tests.tools.browsers import chromium
-from tests.tools.session import databases
-from tests.tools.session.distribution import deal
+from tests.tools.session import databases, distribution
+from tests.tools.session.forking import Forking
 from tests.tools.session.session import Member, Session
 
 _SESSION = pytest.StashKey[Session | Member]()
@@ -40,31 +41,37 @@ FAULTS = (
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Have `-n` for the number of processes."""
+    group: Any = parser.getgroup("processes")
+    # pytest keeps short options for itself; this is what everybody types.
+    group._addoption("-n", type=int, default=1, dest="processes", help="processes that run tests")
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin a session; a process of xdist is a member of the controller's."""
+    """Begin a session; processes that are forked from this one are members of it."""
     gc.disable()  # until the tests are collected: all of it stays
     # A shell starts what it puts in the background with SIGINT ignored, and that is inherited.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if (given := getattr(config, "workerinput", None)) is not None:
-        config.stash[_SESSION] = Member(*map(Path, given["flowq_session"]))
-        return
-    session = Session(os.environ)
-    config.add_cleanup(session.close)
-    config.stash[_SESSION] = session
+    session = config.stash[_SESSION] = Session(os.environ)
 
+    def begin() -> None:
+        config.stash[_SESSION] = session.forked()
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: Any) -> None:
-    """Tell a process of xdist which session it is a member of."""
-    session = node.config.stash[_SESSION]
-    session.listen()
-    node.workerinput["flowq_session"] = [str(session.folder), str(session.fork_server.folder)]
+    def end() -> None:
+        config.stash[_SESSION].close()
+
+    config.add_cleanup(end)
+
+    if (processes := config.option.processes) > 1:
+        grouped = partial(distribution.grouped, root=Path(__file__).parent)
+        config.pluginmanager.register(Forking(processes, grouped, begin, session.listen))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Say what begins first, and what stays together."""
-    deal(items, Path(__file__).parent, mixed=hasattr(config, "workerinput"))
+    """Say what begins first."""
+    distribution.order(items, Path(__file__).parent, mixed=config.option.processes > 1)
 
 
 def pytest_collection_finish() -> None:

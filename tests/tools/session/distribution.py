@@ -1,4 +1,4 @@
-"""How xdist deals the tests out: those that wait beside those that compute.
+"""How the tests are dealt out to processes: those that wait beside those that compute.
 
 Tests float, one by one, to whichever process is free. Those that share a fixture of their module
 stay together, for each of its parameters; so do the many short ones of a file.
@@ -23,8 +23,8 @@ _HEAD_START: Final = 0.85
 _SHARED: Final = {"module", "class", "package"}
 
 
-def deal(items: list[pytest.Item], root: Path, *, mixed: bool) -> None:
-    """Put tests in the order in which they are to begin, and mark those that stay together.
+def order(items: list[pytest.Item], root: Path, *, mixed: bool) -> None:
+    """Put tests in the order in which they are to begin.
 
     Args:
         items: The tests; their order is changed.
@@ -33,14 +33,24 @@ def deal(items: list[pytest.Item], root: Path, *, mixed: bool) -> None:
             the tests of a module share anew whenever it comes back to that module.
     """
     places = {kind: place for place, kind in enumerate((*WAITING, *COMPUTING))}
-    names = {module: module.relative_to(root) for module in {item.path for item in items}}
-    kinds = {module: name.parts[0] for module, name in names.items()}
+    kinds = {module: name.parts[0] for module, name in _names(items, root).items()}
     items.sort(key=lambda item: (not _is_slow(item), places.get(kinds[item.path], len(places))))
     if mixed:
         _mix(items, kinds)
-    for item in items:
-        if (group := _group(item, names[item.path], kinds[item.path])) is not None:
-            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def grouped(items: list[pytest.Item], root: Path) -> list[list[int]]:
+    """Return the places of the tests that stay together; the groups begin in the tests' order."""
+    names = _names(items, root)
+    groups: dict[str | int, list[int]] = {}
+    for place, item in enumerate(items):
+        name = names[item.path]
+        groups.setdefault(_group(item, name, name.parts[0]) or place, []).append(place)
+    return list(groups.values())
+
+
+def _names(items: list[pytest.Item], root: Path) -> dict[Path, Path]:
+    return {module: module.relative_to(root) for module in {item.path for item in items}}
 
 
 def _mix(items: list[pytest.Item], kinds: Mapping[Path, str]) -> None:

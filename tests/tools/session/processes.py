@@ -38,6 +38,12 @@ class ForkServer:
                 start_new_session=True,
             )
 
+    def leave(self) -> None:
+        """Leave it to the process that this one was forked from: it ends with that one."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.returncode = 0  # this is not its parent, so do not ask how it has ended
+
     def close(self) -> None:
         """End it, with all that it has started and that is still there."""
         self._process.communicate(timeout=60)

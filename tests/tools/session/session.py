@@ -1,7 +1,7 @@
 """What the processes of a session share: the fork server, and servers that take long to start.
 
-The process that owns the session (the only one, or xdist's controller) starts a server when the
-first test asks for it, and ends it at the end; the others ask by a socket. What a killed session
+The process that owns the session starts a server when the first test asks for it, and ends it at
+the end; the processes that are forked to run tests ask by a socket. What a killed session
 leaves behind, the fork server kills.
 """
 
@@ -29,17 +29,20 @@ class Session:
         self.environment = environment
         self.fork_server = processes.ForkServer()
         self.folder = Path(tempfile.mkdtemp(prefix="flowq-session-"))
-        self._listener: Listener | None = None
+        self._listener = Listener(str(self.folder / "socket"), backlog=64)
         self._addresses: dict[str, str] = {}
         self._started = ExitStack()
         self._lock = RLock()
         processes.use(self.fork_server.folder)
 
     def listen(self) -> None:
-        """Answer other processes too, from now on."""
-        if self._listener is None:
-            self._listener = Listener(str(self.folder / "socket"), backlog=64)
-            Thread(target=self._serve, args=[self._listener], daemon=True).start()
+        """Answer other processes too, which may have asked already."""
+        Thread(target=self._serve, daemon=True).start()
+
+    def forked(self) -> "Member":
+        """Return the same session, in a process that was forked from the one that owns it."""
+        self.fork_server.leave()
+        return Member(self.folder)
 
     def address(self, name: str) -> str:
         """Return the address of a service, which runs from now on."""
@@ -50,17 +53,16 @@ class Session:
 
     def close(self) -> None:
         """End all that was started."""
-        if self._listener is not None:
-            self._listener.close()
+        self._listener.close()
         with self._lock:
             self._started.close()
         self.fork_server.close()
         shutil.rmtree(self.folder)
 
-    def _serve(self, listener: Listener) -> None:
+    def _serve(self) -> None:
         while True:
             try:
-                connection = listener.accept()
+                connection = self._listener.accept()
             except OSError:
                 return  # it is closed
             Thread(target=self._answer, args=[connection], daemon=True).start()
@@ -77,9 +79,8 @@ class Session:
 class Member:
     """The session, in another process."""
 
-    def __init__(self, folder: Path, fork_server: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        processes.use(fork_server)
 
     def address(self, name: str) -> str:
         """Return the address of a service, which runs from now on."""
@@ -88,6 +89,9 @@ class Member:
             address, error = connection.recv()
         assert error is None, f"{name} did not start: {error}"
         return str(address)
+
+    def close(self) -> None:
+        """Leave it; whoever owns it ends it."""
 
 
 @contextmanager
