@@ -23,10 +23,12 @@ The real engine runs in the test's own thread, on tables in memory.
 
 from flowq.testing.definitions import definitions
 from flowq.testing.determinism import assert_deterministic
+from flowq.testing.fakes import Fakes
 from flowq.testing.runs import StartedRun, run, start
 from flowq.testing.schedules import PlayedSchedules, schedules
 
 __all__ = [
+    "Fakes",
     "PlayedSchedules",
     "StartedRun",
     "assert_deterministic",

@@ -20,7 +20,8 @@ from flowq.engine.attempts.program_history import Recording, recording
 from flowq.engine.engine import Engine
 from flowq.engine.replay import Continued, End, ProgramCall, Raised, RecordedCall, Returned
 from flowq.engine.results.codecs.encoding import encode
-from flowq.testing.runs import AnyFlow, Fakes, start
+from flowq.testing.fakes import Fakes
+from flowq.testing.runs import AnyFlow, start
 
 
 def assert_deterministic(

@@ -5,7 +5,7 @@ retry, the timeout of a signal. `start` never makes it jump, so a test sees the 
 does, up to the end of the run.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self, cast
 
@@ -17,26 +17,24 @@ from flowq.adapters.results.memory import MemoryCache, MemoryObjects
 from flowq.authoring.calls.options import Duration, duration
 from flowq.authoring.definitions.base_flow import BaseFlow
 from flowq.authoring.definitions.flows import Flow
-from flowq.authoring.definitions.steps import Step
 from flowq.core.errors import FlowNotFound, ResultTimeout, RunCancelled, RunFailed
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
 from flowq.engine.advance.finish import output
 from flowq.engine.engine import Engine, Policies
 from flowq.engine.model.rows import RunView, StepView
-from flowq.engine.registry.registry import RegisteredStep, Registry, registry
+from flowq.engine.registry.registry import Registry, registry
 from flowq.engine.results.codecs import adapter_for, coerce
 from flowq.engine.results.store import ResultStore
 from flowq.engine.runs import cancel, signals
 from flowq.engine.runs import submission as runs
 from flowq.engine.runs.options import SubmitOptions
 from flowq.engine.sweeper.sweep import sweep
+from flowq.testing.fakes import Fakes, faked
 from flowq.testing.records import VirtualClock, VirtualRecords
 
 #: A flow, or its class.
 AnyFlow = Flow[..., Any] | type[BaseFlow]
-#: From a step to the function that replaces it.
-Fakes = Mapping[Step[..., Any], Callable[..., Any]]
 
 BEGIN: Final = datetime(2030, 1, 1, tzinfo=UTC)
 #: Time is constant while steps run, so no lease has to be renewed.
@@ -58,7 +56,8 @@ def run(
     Args:
         flow: A flow, or a `BaseFlow` class.
         inputs: Its inputs, by name.
-        fakes: Functions that run instead of steps: `{fetch: lambda url: "…"}`.
+        fakes: Functions that run instead of steps: `{fetch: lambda url: "…"}`. That of a step
+            class returns the content: `{Summarise: lambda text: "short"}`.
         now: When the run begins; an aware datetime.
 
     Raises:
@@ -288,12 +287,8 @@ def registry_with(fakes: Fakes) -> Registry:
     known = Registry(dict(registry.steps) if fakes else registry.steps, registry.flows)
     known.middleware = registry.middleware
     for step, function in fakes.items():
-        known.steps[step.type.name] = RegisteredStep(
-            step.type.name,
-            function,
-            model=step.type.model,
-            middleware=step.type.middleware,
-        )
+        fake = faked(step, function)
+        known.steps[fake.name] = fake
     return known
 
 

@@ -18,7 +18,8 @@ from flowq.core.errors import ResultTimeout
 from flowq.engine.queries.schedules import ScheduledRun, SkippedTicks
 from flowq.engine.registry.registry import registry
 from flowq.engine.schedules import control
-from flowq.testing.runs import BEGIN, Fakes, Stage, registry_with
+from flowq.testing.fakes import Fakes
+from flowq.testing.runs import BEGIN, Stage, registry_with
 
 #: Jumps of the clock in one wait.
 _MAX_JUMPS: Final = 100_000
