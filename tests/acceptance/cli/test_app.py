@@ -247,6 +247,17 @@ def test_doctor_checks_the_broker_and_the_workers_of_the_app(
         assert "flowq --app" in found["workers"]["hint"]
 
 
+def test_doctor_expects_no_answer_of_an_embedded_broker_that_nothing_has_started(
+    shell: Shell,
+) -> None:
+    (shell.folder / "own.py").write_text("import flowq\n\napp = flowq.celery_app()\n")
+    done = shell.flowq("-A", "own", "doctor", "--json")
+
+    found = {check["name"]: check for check in done.json["checks"]}
+    assert done.code == 0
+    assert "not running yet" in found["app"]["text"]
+
+
 def test_doctor_says_which_broker_does_not_answer(shell: Shell) -> None:
     done = shell.flowq(*NAMED, "doctor", "--json", SHOP_BROKER="redis://:secret@127.0.0.1:1/0")
 

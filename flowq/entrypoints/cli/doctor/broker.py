@@ -20,14 +20,14 @@ from flowq.entrypoints.cli.doctor.findings import Finding, Level
 _PATIENCE: Final = 3
 #: Clients whose `publish` is answered: Redis answers each command, RabbitMQ confirms.
 _ANSWERED: Final = ("redis", "py-amqp")
+_NOT_STARTED: Final = "the embedded Valkey, which is not running yet"
 
 
 def check_broker() -> Finding:
     """Check the broker of the app that messages go through."""
-    own = bootstrap.embedded()
     app = bootstrap.app()
-    if own is not None and own.pid is None and app.conf.broker_write_url == own.url:
-        return Finding("broker", Level.OK, "the embedded Valkey, which is not running yet")
+    if _is_not_started(app):
+        return Finding("broker", Level.OK, _NOT_STARTED)
     place, server, client = _connect(app)
     check_queues(app)
     confirmed = client in _ANSWERED
@@ -46,12 +46,18 @@ def check_broker() -> Finding:
 
 
 def ping_broker(app: Celery) -> str:
-    """Return the address of an app's broker, if it answers.
+    """Return what is to be said of the broker of an app: it answers, or nothing has started it.
 
     Raises:
-        Unavailable: it does not.
+        Unavailable: it does not answer.
     """
-    return _connect(app)[0]
+    return _NOT_STARTED if _is_not_started(app) else f"{_connect(app)[0]} answers"
+
+
+def _is_not_started(app: Celery) -> bool:
+    """Return whether the broker is the embedded Valkey, which the first worker or run starts."""
+    own = bootstrap.embedded()
+    return own is not None and own.pid is None and app.conf.broker_write_url == own.url
 
 
 def _connect(app: Celery) -> tuple[str, str, str]:

@@ -133,7 +133,7 @@ def _app() -> Finding:
     if app.conf.task_always_eager:
         hint = "unset task_always_eager; flowq.testing runs flows without workers"
         return Finding("app", Level.PROBLEM, f"{text}, in eager mode: no step would run", hint)
-    return Finding("app", Level.OK, f"{text}, broker {ping_broker(app)} answers")
+    return Finding("app", Level.OK, f"{text}, broker {ping_broker(app)}")
 
 
 def _redis() -> Finding:
