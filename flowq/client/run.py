@@ -231,7 +231,7 @@ class Run(Rerunning, Generic[R_co]):
         """Cancel the run and its child runs; terminal steps and runs do not change.
 
         Steps that have not begun never will; running ones are asked to end, and after a time
-        stopped where that is possible (`flowq docs concepts`, Cancel).
+        stopped where that is possible (`flowq docs timeouts-and-cancel`).
 
         Args:
             reason: Who cancels it and why; it is in the error of `result()`.

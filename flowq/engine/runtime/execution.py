@@ -2,7 +2,7 @@
 
 Async steps of a process share one event loop in one thread, so a pool of threads runs hundreds of
 them at once, and libraries keep their connection pools between steps. What a timeout, or a cancel
-after its grace period, can stop depends on where a step runs (`flowq docs concepts`):
+after its grace period, can stop depends on where a step runs (`flowq docs steps`):
 
     async                      the coroutine is cancelled at its next await
     sync, in the main thread   (prefork, solo) SIGALRM, or SIGURG for a cancel, interrupts it
