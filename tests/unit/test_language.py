@@ -133,7 +133,6 @@ RULES: Final = (
 #: Pages that break rules, with the number of places. A page may only get better, and leaves the
 #: table when it breaks none.
 NOT_YET: Final[dict[str, int]] = {
-    "CONTRIBUTING.md": 11,
     "README.md": 14,
     "docs/coming-from/celery-canvas.md": 10,
     "docs/documents/blocks.md": 18,
@@ -156,15 +155,11 @@ NOT_YET: Final[dict[str, int]] = {
     "docs/http/blocks.md": 4,
     "docs/http/index.md": 14,
     "docs/http/playbooks.md": 5,
-    "docs/operations/brokers.md": 18,
     "docs/operations/flower.md": 41,
-    "docs/operations/logs.md": 3,
     "docs/operations/scaling.md": 23,
-    "docs/operations/tracing.md": 2,
-    "docs/project/architecture.md": 7,
     "docs/project/benchmarks.md": 18,
     "docs/reference/api/errors.md": 1,
-    "docs/reference/errors.md": 14,
+    "docs/reference/errors.md": 13,
     "docs/reference/glossary.md": 24,
     "docs/reference/settings.md": 16,
     "docs/tutorial/quickstart.md": 1,

@@ -214,7 +214,7 @@ def _queued(step: OpenStep, queues: Queues, now: datetime) -> Waiting | None:
     if queue is None or not queues.asked:
         return None
     if queues.broken is not None:
-        text = f"its message may not be sent yet: {queues.broken}"
+        text = f"its message cannot be sent yet: {queues.broken}"
         hint = "it is resent when the broker is back; see: flowq doctor"
         return Waiting(Reason.NOT_SENT, text, hint=hint, queue=queue)
     if queues.workers is not None and (found := lacks(step.name, queue, queues.workers)):
