@@ -17,7 +17,8 @@ from tests.tools.session.processes import run
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+#: A block below a comment, `<!-- not run: why -->`, is code of another system.
+BLOCK = re.compile(r"(?<!-->\n)^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 #: A file beside the module of a page's blocks: its name stands where the language stands.
 FILE = re.compile(r"^```jinja (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)?(?:#([^)]+))?\)")
@@ -29,9 +30,11 @@ each_page = pytest.mark.parametrize(
 #: Runs one block as a module and traces its flows with inputs of the annotated types.
 TRACE = """
 import importlib.util, inspect, sys
+from datetime import date
 from flowq import Flow
 
 SAMPLES = {bool: True, float: 0.5, int: 3, str: "text", list[int]: [1, 2], list[str]: ["a", "b"]}
+SAMPLES[date] = date(2030, 1, 1)
 spec = importlib.util.spec_from_file_location("block", sys.argv[1])
 module = importlib.util.module_from_spec(spec)
 sys.modules["block"] = module
