@@ -24,7 +24,7 @@ from flowq.authoring.calls.tracing import (
 from flowq.core.errors import InvalidFlow, InvalidInput, StepError, StepFailed
 from flowq.core.results import StepFailure
 from flowq.core.spec import StepKind
-from flowq.engine.advance.passed_failures import PassedFailure
+from flowq.engine.advance.passed_failures import PassedFailure, refuse_by_model
 from flowq.engine.registry.registry import registry
 from flowq.engine.results.codecs import coerce
 
@@ -144,8 +144,9 @@ def _pass_on(callee: Callee, parameter: str, arguments: Mapping[str, Any]) -> No
         if callee.check is not None:
             callee.check(arguments)
         else:
-            adapter = registry.step(callee.name).parameters.get(parameter)
-            coerce(item, adapter, where=parameter)
+            step_type = registry.step(callee.name)
+            coerce(item, step_type.parameters.get(parameter), where=parameter)
+            refuse_by_model(step_type, parameter, item)
     except (StepError, InvalidInput):
         raise PassedFailure(item) from None
 

@@ -18,7 +18,7 @@ from flowq.core.results import StepFailure
 from flowq.core.spec import StepSpec
 from flowq.engine.model.rows import Claim, Outcome
 from flowq.engine.registry.registry import RegisteredStep
-from flowq.engine.results.codecs import coerce
+from flowq.engine.results.codecs import adapter_for, coerce
 from flowq.engine.results.codecs.described import described
 
 #: The key in a row's metadata under which the passed failure is.
@@ -69,6 +69,8 @@ def bind(
         except StepError:
             refuse_failure(step, {name: value})
             raise
+    if step.map is not None:
+        refuse_by_model(step_type, step.map.parameter, values.get(step.map.parameter))
     return BoundArguments(step_type.signature, values)
 
 
@@ -81,14 +83,38 @@ def refuse_failure(step: StepSpec, inputs: Mapping[str, Any]) -> None:
         PassedFailure: it is one.
     """
     item = inputs.get(step.map.parameter) if step.map is not None else None
-    failure = item if isinstance(item, StepFailure) else _from_data(item)
+    failure = _failure(item)
     if failure is not None:
         raise PassedFailure(failure)
+
+
+def refuse_by_model(step_type: RegisteredStep, parameter: str, item: Any) -> None:
+    """Raise `PassedFailure` if the `Inputs` of a step class refuse an item that is a failure.
+
+    The function of such a class has parameters without annotations, which accept everything.
+
+    Raises:
+        PassedFailure: they refuse it.
+    """
+    failure = _failure(item)
+    if failure is None:
+        return
+    for model in step_type.models:
+        try:
+            adapter_for(model).validate_python({parameter: item}, by_alias=True, by_name=True)
+        except ValidationError as error:
+            # The other inputs are missing here: only what is said of the item counts.
+            if any(each["input"] is item for each in error.errors()):
+                raise PassedFailure(failure) from None
 
 
 def passed_failure(metadata: Mapping[str, Any] | None) -> StepFailure | None:
     """Return the failure that a failed row passed on, if it did."""
     return _from_data((metadata or {}).get(FAILURE))
+
+
+def _failure(item: Any) -> StepFailure | None:
+    return item if isinstance(item, StepFailure) else _from_data(item)
 
 
 def _from_data(data: Any) -> StepFailure | None:

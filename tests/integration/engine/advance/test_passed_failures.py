@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from flowq import Flow, StepFailure, errors, flow, step
+from flowq import Flow, NewsStep, StepFailure, errors, flow, step
 from flowq.core.states import RunState, StepState
 from flowq.engine.advance.passed_failures import HINT
 from tests.integration.engine.test_flows_failures import check_closed
+from tests.tools.llm_steps import Summarise
 from tests.tools.playing import Stage
 
 URLS = [f"https://{number}" for number in range(10)]
@@ -209,6 +210,47 @@ def test_step_is_called_with_failures_if_its_annotation_takes_them(
         return
     assert played.result() == results
     check_closed(played)
+
+
+class Latest(NewsStep):
+    """Takes failures, and reads no feed."""
+
+    step_name = "tests_latest_pages"
+
+    class Inputs(BaseModel):
+        page: str | StepFailure
+
+
+@pytest.mark.parametrize("way", ["graph", "program", "plain"])
+def test_step_class_is_called_with_failures_if_its_inputs_take_them(way: str, stage: Stage) -> None:
+    @flow
+    def graph_of_classes() -> list[list[str]]:
+        pages = fetch.map(BAD, bad=BAD, tolerate=2)
+        refused = gather(Summarise().map(pages, tolerate=2))
+        return lists(refused, gather(Latest().map(pages)))
+
+    @flow
+    async def program_of_classes() -> list[list[str]]:
+        pages = await fetch.map(BAD, bad=BAD, tolerate=2)
+        refused = await gather(await Summarise().map(pages, tolerate=2))
+        return [refused, await gather(await Latest().map(pages))]
+
+    if way == "plain":
+        found = asyncio.run(program_of_classes())
+    else:
+        found = stage.play(graph_of_classes if way == "graph" else program_of_classes).result()
+
+    refused, taken = found
+    assert refused == [
+        f"fetch[{index}] {url} ConnectionError: no answer from {url}"
+        for index, url in enumerate(BAD)
+    ]
+    assert all("tests_latest_pages" in text for text in taken)
+
+
+@step
+def lists(*texts: list[str]) -> list[list[str]]:
+    return list(texts)
 
 
 @step
