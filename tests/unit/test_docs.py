@@ -1,53 +1,23 @@
-"""What the pages say is true as far as code can tell.
+"""What the pages say is true as far as code can tell; tests/acceptance/docs runs their blocks.
 
-Every Python block compiles; those that define steps or flows are run, their flows traced, and their
-tests run, without any server. Parts that are made from code are as the code is now, and links lead
-somewhere.
+Parts that are made from code are as the code is now, and links lead somewhere.
 """
 
 import importlib.util
 import re
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from tests.tools.session.processes import run
-
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-#: A block below a comment, `<!-- not run: why -->`, is code of another system.
-BLOCK = re.compile(r"(?<!-->\n)^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-#: A file beside the module of a page's blocks: its name stands where the language stands.
-FILE = re.compile(r"^```jinja (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)?(?:#([^)]+))?\)")
 
 each_page = pytest.mark.parametrize(
     "page", PAGES, ids=lambda page: str(page.relative_to(ROOT).with_suffix(""))
 )
-
-#: Runs one block as a module and traces its flows with inputs of the annotated types.
-TRACE = """
-import importlib.util, inspect, sys
-from datetime import date
-from flowq import Flow
-
-SAMPLES = {bool: True, float: 0.5, int: 3, str: "text", list[int]: [1, 2], list[str]: ["a", "b"]}
-SAMPLES[date] = date(2030, 1, 1)
-spec = importlib.util.spec_from_file_location("block", sys.argv[1])
-module = importlib.util.module_from_spec(spec)
-sys.modules["block"] = module
-spec.loader.exec_module(module)
-flows = [value for value in vars(module).values() if isinstance(value, Flow)]
-for flow in flows:
-    parameters = inspect.signature(flow).parameters.values()
-    assert flow.spec(**{each.name: SAMPLES[each.annotation] for each in parameters}).steps
-for name, value in list(vars(module).items()):
-    if name.startswith("test_"):
-        value()
-print(len(flows))
-"""
 
 
 def blocks(page: Path) -> list[str]:
@@ -66,34 +36,6 @@ def test_each_promise_is_kept_by_tests_that_exist() -> None:
         found = ROOT / path
         assert found.exists(), name
         assert not test or f"def {test}(" in found.read_text(encoding="utf-8"), name
-
-
-@each_page
-def test_python_blocks_compile(page: Path) -> None:
-    """A block that is no Python is a slip of the pen."""
-    for block in blocks(page):
-        compile(block, page.name, "exec")
-
-
-@pytest.mark.parametrize(
-    "page, block",
-    [
-        pytest.param(page, block, id=f"{page.relative_to(ROOT).with_suffix('')}-{number}")
-        for page in PAGES
-        for number, block in enumerate(blocks(page))
-        if re.search(r"^@(step|flow)", block, re.MULTILINE)
-    ],
-)
-def test_flows_in_blocks_can_be_traced(page: Path, block: str, tmp_path: Path) -> None:
-    """Each block runs by itself, in a process of its own, and its flows make graphs."""
-    for name, text in FILE.findall(page.read_text(encoding="utf-8")):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    file = tmp_path / "block.py"
-    file.write_text(block, encoding="utf-8")
-    done = run([sys.executable, "-c", TRACE, file], cwd=tmp_path)
-    assert 0 == done.returncode, done.stderr
-    assert block.count("@flow") == int(done.stdout)
 
 
 def generator() -> ModuleType:

@@ -58,6 +58,12 @@ def use(folder: Path) -> None:
 _USED: list[Path] = []
 
 
+def address() -> Path:
+    """Return the socket of the fork server, which accepts from now on."""
+    _connect().close()
+    return _USED[-1] / "socket"
+
+
 def _connect() -> socket.socket:
     """Connect to the fork server, which may just be starting."""
     assert _USED, "there is no fork server: see tests/conftest.py"

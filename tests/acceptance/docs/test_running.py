@@ -1,0 +1,117 @@
+"""The runner of pages: commands run as they are, failures name their place, all is ended."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from flowq.adapters.embedded import EmbeddedValkey
+from tests.tools.docs.running import problem_of
+
+FLOWS = """```python
+# shop.py
+from flowq import flow, step
+
+
+@step
+def double(n: int) -> int:
+    return 2 * n
+
+
+@flow
+def doubled(n: int) -> int:
+    return double(n)
+```
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "empty").mkdir()
+    return tmp_path / "empty"
+
+
+def problem(folder: Path, text: str) -> str | None:
+    page = folder.parent / "page.md"
+    page.write_text(text, encoding="utf-8")
+    return problem_of(page, folder)
+
+
+def console(text: str) -> str:
+    return f"```console\n{text}```\n"
+
+
+def test_shell_lines_run_as_they_are(folder: Path) -> None:
+    text = console(
+        "$ NAME=Ada python -c 'import os; print(os.environ[\"NAME\"])' | tr a-z A-Z\nADA\n"
+        "$ export WHERE=here\n"
+        "$ mkdir there && cd there\n"
+        '$ echo "$WHERE $(basename "$PWD")"\nhere there\n'
+        "$ cat > a.txt <<EOF\n> one\n> EOF\n"
+        "$ cat a.txt\none\n"
+        "$ python -c 'raise SystemExit(7)'\n"
+        "$ echo $?\n7\n"
+        "$ kill -0 $$\n"
+    )
+    assert problem(folder, text) is None
+
+
+def test_a_worker_goes_on_and_serves_python_and_commands(folder: Path) -> None:
+    text = (
+        FLOWS
+        + console("$ flowq worker shop.py --concurrency 1\n…\n… celery@laptop ready.\n")
+        + "```python\nimport shop\n\nassert shop.doubled.enqueue(n=2).result(60) == 4\n```\n"
+        + console(
+            "$ flowq run shop.py:doubled -p n=4 --wait\n8\n"
+            "$ ID=$(flowq run shop.py:doubled -p n=5)\n"
+            "$ flowq runs result $ID --wait 60 || flowq runs watch $ID\n…\n"
+        )
+    )
+    assert problem(folder, text) is None
+    assert EmbeddedValkey(folder / ".flowq").pid is None
+
+
+def test_a_server_gets_a_free_port_and_is_ended(folder: Path) -> None:
+    text = console(
+        "$ echo hello > a.txt\n$ python -m http.server 8000\n$ echo $! > pid\n"
+        "$ curl -s localhost:8000/a.txt\nhello\n"
+    )
+    assert problem(folder, text) is None
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((folder / "pid").read_text()), 0)
+
+
+@pytest.mark.parametrize(
+    "text, line, said",
+    [
+        (console("$ echo one\ntwo\n"), 2, "+one"),
+        (console("$ true\n$ false\n"), 3, "exit code 1"),
+        ("\n```python\nx = 1\nassert x == 2\n```\n", 3, 'page.md", line 4'),
+        (console("$ python -m http.server --nope\n"), 2, "unrecognized arguments"),
+        (console("$ exit 3\n"), 2, "the shell has ended"),
+        (console("$ flowq runs show 0199\nError: no run\n"), 2, "no run has the id 0199"),
+    ],
+    ids=["output", "exit-code", "python", "server", "shell", "error"],
+)
+def test_failures_name_the_place_and_show_what_was_printed(
+    folder: Path, text: str, line: int, said: str
+) -> None:
+    found = problem(folder, text)
+    assert found is not None
+    assert found.startswith(f"{folder.parent / 'page.md'}:{line}: ")
+    assert said in found
+
+
+def test_no_variable_of_flowq_comes_from_outside(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWQ_DATABASE_URL", "sqlite:////nowhere/flowq.db")
+    text = console("$ env | grep -c FLOWQ_ || true\n0\n")
+    text += "```python\nimport os\n\nassert not [n for n in os.environ if n[:6] == 'FLOWQ_']\n```\n"
+    assert problem(folder, text) is None
+
+
+def test_the_interpreter_is_the_one_of_the_tests(folder: Path) -> None:
+    text = console("$ python -c 'import sys; print(sys.executable)'\n" + f"{sys.executable}\n")
+    assert problem(folder, text) is None
