@@ -7,8 +7,13 @@ nothing, a name that autodoc does not find.
 
 import importlib.metadata
 import platform
+import re
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
+
+from docutils import nodes  # type: ignore[import-untyped]
 
 project = "flowq"
 author = "the authors of flowq"
@@ -16,6 +21,7 @@ project_copyright = f"{datetime.now(UTC):%Y}, {author}"
 release = importlib.metadata.version("flowq")
 version = release
 
+sys.path.insert(0, str(Path(__file__).parent))
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
@@ -23,6 +29,7 @@ extensions = [
     "sphinx_click",
     "sphinx_copybutton",
     "sphinx_design",
+    "docstrings",
 ]
 default_role = "py:obj"
 #: The class `type` of an annotation is taken for one of our attributes of this name.
@@ -44,7 +51,7 @@ smartquotes = False  # a quote or two dashes in a command stay as they are typed
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
-autodoc_class_signature = "separated"
+autodoc_class_signature = "mixed"
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 90
 napoleon_use_rtype = False
@@ -85,16 +92,6 @@ html_context = {
 }
 
 
-def _mark_examples(*event: Any) -> None:
-    """Make the indented examples of a docstring Python blocks, before its sections begin."""
-    lines: list[str] = event[-1]
-    for number in range(len(lines) - 1, 0, -1):
-        is_first = lines[number].startswith("    ") and not lines[number - 1].strip()
-        text_above = [line for line in lines[:number] if line and not line.startswith(" ")]
-        if is_first and not (text_above and text_above[-1].startswith((":", ".."))):
-            lines[number:number] = [".. code-block:: python", ""]
-
-
 def _lead_to_versions(_app: Any, page: str, _template: str, context: Any, _tree: Any) -> None:
     """Name the list of versions from where a page is: it is beside the folder of each version."""
     switcher = dict(context["theme_switcher"])
@@ -107,8 +104,28 @@ def _escape_stars(_app: Any, _context: Any, lines: list[str]) -> None:
     lines[:] = [line.replace("*", r"\*") for line in lines]
 
 
+def _clear_arguments(_app: Any, _context: Any, lines: list[str]) -> None:
+    """Leave out the list of arguments: the usage shows them, and the text explains them."""
+    lines.clear()
+
+
+def _close_brackets(_app: Any, _context: Any, lines: list[str]) -> None:
+    """Mend `<GROUP[,GROUP>`: sphinx-click takes brackets off the end of a name of a value."""
+    lines[:] = [re.sub(r"\[([^]>]*)>$", r"[\1]>", line) for line in lines]
+
+
+def _title_commands(_app: Any, page: Any) -> None:
+    """Title each command with its whole name: `flowq runs show`."""
+    for section in page.findall(nodes.section):
+        name = next(iter(section["names"]), "")
+        if name.startswith("flowq ") and name != "flowq":
+            section[0].children = [nodes.Text(name)]
+
+
 def setup(app: Any) -> None:
     """Connect the hooks."""
     app.connect("sphinx-click-process-description", _escape_stars)
-    app.connect("autodoc-process-docstring", _mark_examples)
+    app.connect("sphinx-click-process-arguments", _clear_arguments)
+    app.connect("sphinx-click-process-options", _close_brackets)
+    app.connect("doctree-read", _title_commands, priority=100)
     app.connect("html-page-context", _lead_to_versions, priority=400)

@@ -21,9 +21,10 @@ class RetryPolicy(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_attempts: int = Field(default=1, ge=1)  #: Attempts in all, including the first.
-    initial_delay: timedelta = timedelta(seconds=1)
+    initial_delay: timedelta = timedelta(seconds=1)  #: The delay before the second attempt.
+    #: How many times longer each further delay is.
     backoff: float = Field(default=2.0, ge=1, allow_inf_nan=False)
-    max_delay: timedelta = timedelta(minutes=5)
+    max_delay: timedelta = timedelta(minutes=5)  #: No delay is longer.
     jitter: float = Field(default=0.2, ge=0, le=1)  #: Share by which a delay may be shortened.
     #: Names of exception classes, also of base classes; empty means every exception.
     retry_on: tuple[str, ...] = ()

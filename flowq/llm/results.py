@@ -70,18 +70,10 @@ class NewsItem(_ResultModel):
 
 
 class StepMetadata(_ResultModel, Mapping[str, Any]):
-    """The usage of a step and its ids: a mapping whose keys are also attributes.
+    """The usage of a step and its ids: a mapping whose keys are also attributes."""
 
-    Attributes:
-        tokens_used: Input and output tokens of all calls of this attempt.
-        cost_estimate: USD; None when the cost of any call is unknown, never 0 instead.
-        calls: How many calls of the model; corrections are calls too.
-        attempt: From 1.
-        retry_attempt: How many attempts came before it.
-    """
-
-    tokens_used: int = 0
-    cost_estimate: float | None = 0.0
+    tokens_used: int = 0  #: Input and output tokens of all calls of this attempt.
+    cost_estimate: float | None = 0.0  #: USD; None when the cost of a call is unknown, never 0.
     execution_time_ms: int = 0
     provider: str = ""
     model: str = ""
@@ -89,11 +81,11 @@ class StepMetadata(_ResultModel, Mapping[str, Any]):
     output_tokens: int = 0
     cached_tokens: int = 0
     cost_status: CostStatus = CostStatus.KNOWN
-    calls: int = 0
+    calls: int = 0  #: Calls of the model; a correction is a call too.
     step_type: StepType = StepType.UNSTRUCTURED_LLM
     prompt_file: str | None = None
-    attempt: int = 1
-    retry_attempt: int = 0
+    attempt: int = 1  #: From 1.
+    retry_attempt: int = 0  #: How many attempts came before it.
     run_id: UUID | None = None
     step_run_id: UUID | None = None
     llm_request_id: UUID | None = None

@@ -1,4 +1,4 @@
-"""The pages are plain technical English, as CONTRIBUTING.md asks under "Language".
+"""Pages and help texts are plain technical English, as CONTRIBUTING.md asks under "Language".
 
 Two kinds of rules, both for the prose of all pages, without code and generated parts. Words and
 habits that have stopped readers: each is a pattern with the reason, and an example that it finds.
@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import click
 import pytest
 
+from flowq.entrypoints.cli.main import main
 from tests.tools.docs.prose import Sentence, sentences
 
 ROOT: Final = Path(__file__).parents[2]
@@ -154,8 +156,7 @@ NOT_YET: Final[dict[str, int]] = {
     "docs/http/blocks.md": 4,
     "docs/http/index.md": 14,
     "docs/http/playbooks.md": 5,
-    "docs/reference/api/errors.md": 1,
-    "docs/reference/errors.md": 13,
+    "docs/reference/errors.md": 14,
     "docs/reference/glossary.md": 24,
     "docs/reference/settings.md": 16,
     "docs/tutorial/quickstart.md": 1,
@@ -189,6 +190,33 @@ def test_page_is_plain_english(name: str) -> None:
 def test_the_table_has_only_pages_that_do_not_pass_yet(name: str) -> None:
     assert name in PAGES, "the page is gone: take it out of NOT_YET"
     assert [] != list(_findings(PAGES[name])), "the page passes: take it out of NOT_YET"
+
+
+def _help_texts(command: click.Command, name: str) -> Iterator[tuple[str, str]]:
+    """Yield the help of a command, of its options and of the commands below it."""
+    yield name, (command.help or "").replace("\b", "")
+    for option in command.params:
+        if isinstance(option, click.Option) and not option.hidden:
+            yield f"{name} {option.opts[0]}", option.help or ""
+    if isinstance(command, click.Group):
+        for each in command.list_commands(click.Context(command)):
+            below = command.get_command(click.Context(command), each)
+            assert below is not None
+            yield from _help_texts(below, f"{name} {each}")
+
+
+def test_help_of_every_command_and_option_is_plain_english() -> None:
+    texts = dict(_help_texts(main, "flowq"))
+    found = [
+        f"{name}: {rule.why}: {sentence.text}"
+        for name, text in texts.items()
+        for sentence in sentences(text)
+        for rule in RULES
+        if rule.finds(sentence)
+    ]
+
+    assert [] == [name for name, text in texts.items() if not text], "without a text"
+    assert [] == found, "\n".join(found)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.pattern)

@@ -96,8 +96,8 @@ class Enqueueing(Generic[P, R]):
 
         Raises:
             InvalidInput: an input is missing, unknown, too large or of the wrong type; says which.
-            InvalidFlow: the flow's definition cannot run with them. Unavailable: the database
-            cannot be used now.
+            InvalidFlow: the flow's definition cannot run with them.
+            Unavailable: the database cannot be used now.
         """
         refuse_enqueue(self.callee, self.call_options)
         from flowq.client import submit_many  # noqa: PLC0415 - as in `enqueue`

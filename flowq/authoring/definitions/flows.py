@@ -42,14 +42,7 @@ R = TypeVar("R")
 
 
 class Flow(Enqueueing[P, R]):
-    """A graph of steps, written as a function; made by `@flow`.
-
-    Attributes:
-        type: The registered flow.
-        callee: The flow as a callee.
-        call_options: The options of a call.
-        submission: The options of a run of its own.
-    """
+    """A graph of steps, written as a function; made by `@flow`."""
 
     def __init__(
         self,

@@ -34,7 +34,7 @@ class Concurrency:
     """How many attempts of a key may run at once, over all workers.
 
     Attributes:
-        limit: So many.
+        limit: The number of attempts.
         key: What is limited together; `{name}` is replaced by an argument of the step. Without it,
             all attempts of the step.
     """
@@ -48,8 +48,8 @@ class Rate:
     """How many attempts of a key may begin, or how many tokens they may use, within a time.
 
     Attributes:
-        limit: So many.
-        per: Within any period of this length, as a timedelta or in seconds.
+        limit: The number of starts, or of tokens.
+        per: The length of any window in which the limit holds, as a timedelta or in seconds.
         key: As for `Concurrency`.
         of: What is counted: `starts`, or the `tokens` of model calls.
     """

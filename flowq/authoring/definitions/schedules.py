@@ -26,8 +26,8 @@ class ScheduleOptions(SubmitOptions, total=False):
     """Options of a schedule; `user_id`, `metadata`, `budget`, `priority`, `deadline` of its runs.
 
     Attributes:
-        cron: A cron expression: minute, hour, day of month, month, day of week; or
-        every: an interval of one second or more, as a timedelta or in seconds.
+        cron: A cron expression: minute, hour, day of month, month, day of week.
+        every: Instead of `cron`, an interval of one second or more, as a timedelta or in seconds.
         timezone: The time zone of the expression, by its IANA name.
         inputs: The inputs of each run, by name.
         time_input: The name of the input that gets the time of the tick, in the time zone.

@@ -45,11 +45,7 @@ R = TypeVar("R")
 
 
 class Step(Generic[P, R]):
-    """A function that can be a step of a flow; made by `@step`.
-
-    Attributes:
-        type: The registered step type.
-    """
+    """A function that can be a step of a flow; made by `@step`."""
 
     def __init__(self, step_type: RegisteredStep, options: Options) -> None:
         if inspect.isfunction(step_type.function):
@@ -324,5 +320,4 @@ def _define(
     return made
 
 
-#: The decorator.
 step = StepDecorator()

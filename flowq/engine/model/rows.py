@@ -240,9 +240,9 @@ class StepView:
     called: StepKind | None = None  #: Of a row that a program has called: what kind of call.
     unpriced: int = 0  #: Calls of models whose cost is unknown, so not in `cost`.
     failed_step_id: StepRunId | None = None  #: Of a failed program: the call that has failed it.
-    hits: int = 0  #: How many of its results were taken from the cache,
-    saved_tokens: int = 0  #: and what they had cost when they were made.
-    saved_cost: Decimal = Decimal(0)
+    hits: int = 0  #: How many of its results were taken from the cache.
+    saved_tokens: int = 0  #: The tokens that those results had used when they were made.
+    saved_cost: Decimal = Decimal(0)  #: The cost of those results when they were made.
 
     @property
     def total(self) -> int:
@@ -272,8 +272,8 @@ class RunFacts:
     started_at: datetime | None
     completed_at: datetime | None
     execution_time_ms: int | None
-    total: int  #: Step runs,
-    done: int  #: and those that have ended.
+    total: int  #: The number of step runs.
+    done: int  #: How many of them are terminal.
     tokens: int
     cost: Decimal
     unpriced: int = 0  #: Calls of models whose cost is unknown, so not in `cost`.

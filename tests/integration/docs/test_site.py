@@ -1,12 +1,17 @@
 """The site is built without a warning, and has what its readers look for."""
 
+import inspect
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from html import unescape
 from html.parser import HTMLParser
+from importlib import import_module
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import click
 import pytest
 
 import flowq
@@ -14,6 +19,17 @@ from flowq.entrypoints.cli.main import main
 from tests.tools.session.processes import run
 
 ROOT = Path(__file__).parents[3]
+#: The packages whose `__all__` is public.
+PACKAGES = (
+    "flowq",
+    "flowq.errors",
+    "flowq.blocks",
+    "flowq.canvas",
+    "flowq.pipeline",
+    "flowq.playbooks",
+    "flowq.testing",
+    "flowq.workflows",
+)
 
 
 class Page(HTMLParser):
@@ -46,6 +62,21 @@ def pages(site: Path) -> dict[Path, Page]:
     return {path: Page(path) for path in site.rglob("*.html") if "_static" not in path.parts}
 
 
+def _text_of(path: Path) -> str:
+    """Return the text of the article of a page, without markup."""
+    article = path.read_text(encoding="utf-8").partition("<article")[2].partition("</article>")[0]
+    return unescape(re.sub(r"<[^>]*>", "", article))
+
+
+def _commands(group: click.Command, name: str) -> Iterator[str]:
+    yield name
+    if isinstance(group, click.Group):
+        for each in group.list_commands(click.Context(group)):
+            command = group.get_command(click.Context(group), each)
+            assert command is not None
+            yield from _commands(command, f"{name} {each}")
+
+
 def _broken(site: Path, pages: dict[Path, Page]) -> Iterator[tuple[str, str]]:
     for path, page in pages.items():
         for link in page.links:
@@ -66,14 +97,42 @@ def test_every_link_leads_to_a_page_and_a_title_that_exist(
     assert [] == list(_broken(site, pages))
 
 
-def test_every_public_name_is_in_the_python_reference(pages: dict[Path, Page]) -> None:
-    anchors = {anchor for page in pages.values() for anchor in page.anchors}
-    names = {f"flowq.{name}" for name in flowq.__all__ if name not in {"__version__", "errors"}}
-    names |= {f"flowq.errors.{name}" for name in flowq.errors.__all__}
-    assert set() == names - anchors
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_name_is_on_one_page_of_the_python_reference(
+    package: str, pages: dict[Path, Page]
+) -> None:
+    names = set(import_module(package).__all__) - {"__version__", "errors"}
+    found = Counter(anchor for page in pages.values() for anchor in page.anchors)
+    assert [] == [name for name in sorted(names) if found[f"{package}.{name}"] != 1]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_name_has_a_docstring(package: str) -> None:
+    """An instance has that of its class; a constant is described on its page."""
+    public = {
+        name: getattr(import_module(package), name) for name in import_module(package).__all__
+    }
+    code = {
+        name: value
+        for name, value in public.items()
+        if inspect.isclass(value) or inspect.isroutine(value)
+    }
+    assert [] == [name for name, value in code.items() if not inspect.getdoc(value)]
+
+
+def test_the_python_reference_shows_nothing_internal(site: Path) -> None:
+    """Sentinels of defaults, metadata of annotations, pydantic's configuration, and objects."""
+    internal = re.compile(
+        r"\b(UNSET|Unset|Annotated|Unpack|model_config|PydanticUndefined)\b| object at "
+    )
+    pages = {path: _text_of(path) for path in (site / "reference/api").glob("*.html")}
+    assert len(pages) > 15
+    assert [] == [
+        (path.name, found[0]) for path, text in pages.items() for found in internal.finditer(text)
+    ]
 
 
 def test_every_command_is_in_the_reference_of_the_command_line(site: Path) -> None:
     text = (site / "reference/cli.html").read_text(encoding="utf-8")
     titles = {re.sub(r"<.*?>|#", "", found) for found in re.findall(r"<h\d>(.*?)</h\d>", text)}
-    assert set() == set(main.list_commands(None)) - titles  # type: ignore[arg-type]
+    assert set() == set(_commands(main, "flowq")) - titles

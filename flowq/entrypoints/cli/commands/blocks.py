@@ -17,8 +17,8 @@ _document = click.argument("file", type=click.File("rb"), metavar="FILE")
 def blocks() -> None:
     """Check, draw and run a JSON document of blocks and edges.
 
-    FILE may be - for standard input. A module that registers edge types of
-    your own is named before the command: flowq --app MODULE blocks ...
+    FILE may be - for standard input. A module that registers your edge types
+    is named before the command: flowq --app MODULE blocks ...
     """
 
 

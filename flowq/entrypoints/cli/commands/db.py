@@ -87,7 +87,7 @@ def downgrade(revision: str) -> int:
 def partition(*, as_json: bool) -> int:
     """Partition the large tables by month; only PostgreSQL.
 
-    Workers may go on meanwhile. No row is rewritten. Of tables that are partitioned already it
+    Workers may continue to run. No row is rewritten. Of tables that are partitioned already it
     makes the months that are missing. There is no way back but a dump of the data.
     """
     from dataclasses import asdict

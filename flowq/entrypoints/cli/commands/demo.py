@@ -9,10 +9,10 @@ import click
 @click.argument("what", metavar="[FOLDER|playbook]", required=False)
 @click.option("--keep", is_flag=True, help="Leave Flower open after the run, until Ctrl-C.")
 def demo(what: str | None, *, keep: bool) -> int:
-    """Run a sample flow, or a sample playbook, on a worker of its own.
+    """Run a sample flow, or a sample playbook, on its own worker.
 
-    Starts all that is missing (a Valkey, a SQLite file, a Celery worker), reports on the Python
-    code in FOLDER, by default the standard library, and stops what it has started. With
+    It starts the missing servers (a Valkey, a SQLite file, a Celery worker) and stops them at the
+    end. The flow reports on the Python code in FOLDER, by default the standard library. With
     `playbook` it runs examples/playbooks/cities.yaml instead.
     """
     from flowq.entrypoints.cli.demo.play import play

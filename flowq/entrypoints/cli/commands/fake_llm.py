@@ -8,7 +8,13 @@ from flowq.entrypoints.cli.group import INTERRUPTED, OK
 
 @click.command("fake-llm")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8399, show_default=True)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8399,
+    show_default=True,
+    help="Port to listen on; 0 chooses a free one.",
+)
 @click.option(
     "--latency",
     type=click.FloatRange(min=0),

@@ -24,7 +24,7 @@ _named = click.argument("named", metavar="NAMED")
     type=click.Choice(["private", "public"]),
     default="private",
     show_default=True,
-    help="Who may read those that are new, beside their owner.",
+    help="The readers of new blueprints, beside their owner.",
 )
 @options.as_json
 def import_(file: BinaryIO, *, owner: str | None, visibility: str, as_json: bool) -> int:
@@ -51,7 +51,13 @@ def import_(file: BinaryIO, *, owner: str | None, visibility: str, as_json: bool
 
 @click.command()
 @click.option("--templates", is_flag=True, help="Only templates.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 10_000),
+    default=100,
+    show_default=True,
+    help="The most blueprints.",
+)
 @options.as_json
 def ls(*, templates: bool, limit: int, as_json: bool) -> int:
     """List the blueprints, the latest change first."""
@@ -106,7 +112,7 @@ def show(named: str, *, playbook: bool, as_json: bool) -> int:
 @_owner
 @options.as_json
 def clone(named: str, *, name: str | None, owner: str | None, as_json: bool) -> int:
-    """Make a copy of a blueprint, which is no template."""
+    """Make a copy of a blueprint; the copy is not a template."""
     from flowq.entrypoints.cli.app import recorded
     from flowq.entrypoints.cli.display import console
     from flowq.playbooks.blueprints import catalogue

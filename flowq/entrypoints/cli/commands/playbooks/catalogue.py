@@ -51,7 +51,13 @@ def register(
 
 
 @click.command()
-@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 10_000),
+    default=100,
+    show_default=True,
+    help="The most playbooks.",
+)
 @options.as_json
 def ls(*, limit: int, as_json: bool) -> int:
     """List the registered playbooks by path."""

@@ -42,7 +42,7 @@ def run(
 ) -> int:
     """Start an execution of a playbook: a file, or a registered one.
 
-    What -p and --params give is merged over the workload of the playbook.
+    The values of -p and --params are merged over the workload of the playbook.
     """
     from flowq.entrypoints.cli.app import environment, inputs
     from flowq.entrypoints.cli.app import started as report

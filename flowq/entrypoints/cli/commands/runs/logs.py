@@ -46,7 +46,7 @@ def logs(
     """Print what the steps of a run have logged.
 
     Workers write lines about a second after they were logged. With --follow the last line, on
-    stderr, is the state in which the run has ended.
+    stderr, is the final state of the run.
     """
     from flowq.entrypoints.cli.app import recorded
     from flowq.entrypoints.cli.display import console, output

@@ -27,7 +27,13 @@ _by_flow = click.option(
 )
 @_by_flow
 @click.option("--waiting", is_flag=True, help="Only open runs without a running step.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 10_000),
+    default=20,
+    show_default=True,
+    help="The most runs.",
+)
 @options.as_json
 def ls(
     *, status: str | None, flow_name: str | None, waiting: bool, limit: int, as_json: bool

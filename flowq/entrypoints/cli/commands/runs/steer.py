@@ -18,10 +18,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @filtered
-@click.option(
-    "--reason", metavar="TEXT", help="Who cancels the runs and why; recorded with each run."
-)
-@click.option("--wait", is_flag=True, help="Wait until the runs have ended.")
+@click.option("--reason", metavar="TEXT", help="A reason, which is recorded with each run.")
+@click.option("--wait", is_flag=True, help="Wait until the runs are terminal.")
 @options.as_json
 def cancel(*, reason: str | None, wait: bool, as_json: bool) -> int:
     """Cancel runs and their child runs.
@@ -29,7 +27,7 @@ def cancel(*, reason: str | None, wait: bool, as_json: bool) -> int:
     Give their ids, or a filter; a filter asks for a confirmation that has the number of runs.
 
     Running steps are asked to stop, and are stopped after a grace period where that is possible.
-    Exits with 1 when one of the runs had already ended: its state does not change.
+    Exits with 1 when one of the runs was already terminal: its state does not change.
     """
     from flowq.entrypoints.cli.display import console
 
@@ -66,7 +64,7 @@ def cancel(*, reason: str | None, wait: bool, as_json: bool) -> int:
 
 @click.command()
 @filtered
-@click.option("--reason", metavar="TEXT", help="Who pauses the run and why; recorded with the run.")
+@click.option("--reason", metavar="TEXT", help="A reason, which is recorded with each run.")
 @options.as_json
 def pause(*, reason: str | None, as_json: bool) -> int:
     """Pause runs and their child runs.
@@ -74,7 +72,7 @@ def pause(*, reason: str | None, as_json: bool) -> int:
     Give their ids, or a filter; a filter asks for a confirmation that has the number of runs.
 
     Running steps continue to their end; nothing else begins until `flowq runs resume`. Exits with 1
-    when one of the runs is stopping or had already ended.
+    when one of the runs is stopping or was already terminal.
     """
     found = chosen(what="Pause", able=frozenset({RunState.RUNNING}))
     if found is None:

@@ -14,17 +14,44 @@ from flowq.entrypoints.cli.group import OK
 @options.schedule_name
 @click.argument("target", metavar="FILE[:FLOW]")
 @click.option("--cron", metavar="EXPRESSION", help="Minute, hour, day, month, day of week.")
-@click.option("--every", type=click.FloatRange(min=1), metavar="SECONDS", help="Or an interval.")
-@click.option("--timezone", default="UTC", show_default=True, help="Of the expression.")
+@click.option(
+    "--every",
+    type=click.FloatRange(min=1),
+    metavar="SECONDS",
+    help="Instead of --cron: an interval.",
+)
+@click.option("--timezone", default="UTC", show_default=True, help="The time zone of --cron.")
 @options.inputs
 @options.inputs_file
 @click.option("--time-input", metavar="INPUT", help="The input that gets the time of the tick.")
-@click.option("--catch-up", type=click.Choice(["none", "last", "all"]), default="last")
-@click.option("--catch-up-limit", type=click.IntRange(1, 1000), default=100, show_default=True)
 @click.option(
-    "--overlap", type=click.Choice(["skip", "queue", "allow", "cancel_running"]), default="skip"
+    "--catch-up",
+    type=click.Choice(["none", "last", "all"]),
+    default="last",
+    show_default=True,
+    help="The missed ticks that start a run later.",
 )
-@click.option("--jitter", type=click.FloatRange(min=0), default=0, metavar="SECONDS")
+@click.option(
+    "--catch-up-limit",
+    type=click.IntRange(1, 1000),
+    default=100,
+    show_default=True,
+    help="The most missed ticks that start a run.",
+)
+@click.option(
+    "--overlap",
+    type=click.Choice(["skip", "queue", "allow", "cancel_running"]),
+    default="skip",
+    show_default=True,
+    help="The rule for a tick while a run of the schedule is open.",
+)
+@click.option(
+    "--jitter",
+    type=click.FloatRange(min=0),
+    default=0,
+    metavar="SECONDS",
+    help="The longest random delay of a tick.",
+)
 @click.option("--start", type=options.TIME, help="The first possible tick.")
 @click.option("--end", type=options.TIME, help="The last possible tick.")
 @options.user

@@ -99,7 +99,7 @@ def backfill(
     """Start the runs of the past ticks of a span, the oldest first.
 
     Ticks that have a run are left out, so it is safe to repeat. Unless the schedule allows
-    overlaps, each run begins when the one before has ended. Times are in the time zone of the
+    overlaps, each run begins after the end of the one before. Times are in the time zone of the
     schedule, if they name none.
 
     \b

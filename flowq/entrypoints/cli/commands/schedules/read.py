@@ -7,7 +7,13 @@ from flowq.entrypoints.cli.group import OK
 
 
 @click.command()
-@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 10_000),
+    default=100,
+    show_default=True,
+    help="The most schedules.",
+)
 @click.option("--after", metavar="NAME", default="", help="Only names that come after this one.")
 @options.as_json
 def ls(*, limit: int, after: str, as_json: bool) -> int:
@@ -31,7 +37,13 @@ def ls(*, limit: int, after: str, as_json: bool) -> int:
 
 @click.command()
 @options.schedule_name
-@click.option("--limit", type=click.IntRange(1, 100), default=10, show_default=True)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 100),
+    default=10,
+    show_default=True,
+    help="The most runs and skipped ticks.",
+)
 @options.as_json
 def show(name: str, *, limit: int, as_json: bool) -> int:
     """Show a schedule: rules, next ticks, last runs, skipped ticks."""
@@ -60,7 +72,13 @@ def show(name: str, *, limit: int, as_json: bool) -> int:
 
 @click.command("next")
 @options.schedule_name
-@click.option("--count", type=click.IntRange(1, 1000), default=5, show_default=True)
+@click.option(
+    "--count",
+    type=click.IntRange(1, 1000),
+    default=5,
+    show_default=True,
+    help="The number of ticks.",
+)
 @options.as_json
 def coming(name: str, *, count: int, as_json: bool) -> int:
     """Print the next ticks of a schedule, in its time zone."""
