@@ -26,10 +26,10 @@ from typing import Any
 from celery.result import AsyncResult
 
 from benchmarks import servers, turns
+from benchmarks.timing import seconds
 from flowq import Flow
 from flowq.entrypoints.fake_llm import FakeLlm
 
-ROUNDS = 3
 MANY = [{"x": i} for i in range(200)]
 
 
@@ -52,22 +52,6 @@ def warm_seconds(module: str, pool: str, concurrency: int, work: Callable[[], ob
     with servers.worker(module, pool, concurrency):
         work()
         return seconds(work)
-
-
-def seconds(work: Callable[[], object], rounds: int = ROUNDS) -> float:
-    """Return the shortest time of a few rounds."""
-    times = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - started)
-    return min(times)
-
-
-def p95(work: Callable[[], object], rounds: int = 200) -> float:
-    """Return the time that 95 % of the rounds of some work stay below."""
-    times = sorted(seconds(work, 1) for _ in range(rounds))
-    return times[rounds * 95 // 100]
 
 
 def wait_all(results: "list[AsyncResult[Any]]") -> None:
@@ -254,91 +238,6 @@ def uneven() -> None:
     )
 
 
-def blocks() -> None:
-    """Compare documents with the same graphs in Python."""
-    from benchmarks import documents, flows
-    from flowq.blocks import submit
-
-    with servers.worker("benchmarks.flows", "prefork", 2):
-        small = documents.chains(40, 5)
-        flows.chains.enqueue(count=40, length=5).result(timeout=120)
-        documents.run(small)
-        python = seconds(lambda: flows.chains.enqueue(count=40, length=5).result(timeout=120))
-        document = seconds(lambda: documents.run(small))
-        large = documents.large(8_000_000, 50)
-        steps = seconds(lambda: flows.large.enqueue(n=50, size_each=8_000_000).result(timeout=300))
-        copies = seconds(lambda: documents.run(large))
-    report(
-        "document of 40 chains of 5, against a flow",
-        f"{python:.2f} s",
-        f"{document:.2f} s",
-        f"{document / python:.2f}x",
-        "<= 1.15x",
-    )
-    report(
-        "8 MB block through 50 copies, against steps",
-        f"{steps:.2f} s",
-        f"{copies:.2f} s",
-        f"{copies / steps:.2f}x",
-        "<= 1.3x",
-    )
-    few = documents.chains(4, 5)
-    enqueued = p95(lambda: flows.chains.enqueue(count=4, length=5))
-    submitted = p95(lambda: submit(few))
-    report(
-        "submission of 20 edges, p95, against a flow",
-        f"{enqueued * 1000:.1f} ms",
-        f"{submitted * 1000:.1f} ms",
-        f"{submitted / enqueued:.2f}x",
-        "<= 3x",
-    )
-    for count, target in ((200, "<= 20 ms"), (10_000, "<= 1 s, linear")):
-        checked, compiled = documents.compile_seconds(documents.chains(count // 5, 5))
-        times = f"{checked * 1000:.0f} ms", f"{compiled * 1000:.0f} ms"
-        report(f"check and compile {count:,} edges", *times, "", target)
-
-
-def http() -> None:
-    """Start tasks over HTTP beside the Python client, and follow one with many readers."""
-    from benchmarks import documents, flows, service
-
-    small, graph = documents.chains(4, 5), {"count": 4, "length": 5}
-    with service.served() as served:
-        # No worker yet: only the starts are measured.
-        python = service.p95_ms(lambda: flows.chains.enqueue(**graph), 100)
-        posted = service.p95_ms(lambda: served.start(small), 100)
-        times = f"{python:.1f} ms", f"{posted:.1f} ms", f"{posted / python:.2f}x"
-        report("POST of 20 edges, p95, against enqueue", *times, "<= 3x")
-        began = time.perf_counter()
-        flows.chains.enqueue_many([graph] * 400)
-        many = 400 / (time.perf_counter() - began)
-        clients = service.rate(lambda: served.start(small), 400, 20)
-        rates = f"{many:.0f}/s", f"{clients:.0f}/s", f"{clients / many:.2f}x"
-        report("POSTs of 20 clients, against enqueue_many", *rates, ">= 0.6x")
-        idle = service.idle_percent(served, [served.start(small) for _ in range(50)], 1_000)
-        report(
-            "1,000 readers of 50 runs without events", "", f"{idle:.1f} %", "", "< 2 % of a core"
-        )
-    with servers.worker("benchmarks.flows", "prefork", 2), service.served() as served:
-        document = documents.chains(50, 10)
-        served.ask("GET", f"/get_data/{served.start(document)}")
-        one, (alone,) = service.followed(served, document, 1)
-        before = served.memory_mib()
-        all_, readers = service.followed(served, document, 200)
-        more = served.memory_mib() - before
-    note = f"+{more} MiB, {len({each.digest for each in readers})} digest"
-    report(
-        "200 readers of 500 edges, against 1",
-        f"{one:.2f} s",
-        f"{all_:.2f} s",
-        f"{all_ / one:.2f}x",
-        f"<= 1.5x, +40 MiB; {note}",
-    )
-    delays = alone.delays()
-    delay = delays[int(len(delays) * 0.95)]
-    report("EDGE_COMPLETED to its reader, p95", "", f"{delay:.2f} s", "", "<= 0.5 s")
-
-
 def rows_of(module: str) -> Callable[[], None]:
     """Return a part that reports the rows of a module of its own."""
 
@@ -366,8 +265,8 @@ def parts() -> dict[str, Callable[[], None]]:
         "payloads": payloads,
         "models": models,
         "uneven": uneven,
-        "blocks": blocks,
-        "http": http,
+        "blocks": rows_of("documents"),
+        "http": rows_of("service"),
         "playbooks": rows_of("playbooks"),
         "pipelines": rows_of("pipelines"),
         "workflows": rows_of("workflows"),

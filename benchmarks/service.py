@@ -16,9 +16,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from benchmarks import documents, flows, servers
 from tests.tools.servers import free_port, process
 from tests.tools.waiting import wait_until
 
+Row = tuple[str, str, str, str, str]
 #: Seconds for which the work of readers without events is measured, after as many; two pings long.
 IDLE = 30
 
@@ -168,3 +170,46 @@ def idle_percent(service: Service, tasks: Sequence[str], readers: int) -> float:
         return 100 * used / IDLE
 
     return asyncio.run(wait())
+
+
+def rows() -> Iterator[Row]:
+    """Start tasks over HTTP beside the Python client, and follow one with many readers."""
+    small, graph = documents.chains(4, 5), {"count": 4, "length": 5}
+    with served() as running:
+        # No worker yet: only the starts are measured.
+        python = p95_ms(lambda: flows.chains.enqueue(**graph), 100)
+        posted = p95_ms(lambda: running.start(small), 100)
+        times = f"{python:.1f} ms", f"{posted:.1f} ms", f"{posted / python:.2f}x"
+        yield ("POST of 20 edges, p95, against enqueue", *times, "<= 3x")
+        began = time.perf_counter()
+        flows.chains.enqueue_many([graph] * 400)
+        many = 400 / (time.perf_counter() - began)
+        clients = rate(lambda: running.start(small), 400, 20)
+        rates = f"{many:.0f}/s", f"{clients:.0f}/s", f"{clients / many:.2f}x"
+        yield ("POSTs of 20 clients, against enqueue_many", *rates, ">= 0.6x")
+        idle = idle_percent(running, [running.start(small) for _ in range(50)], 1_000)
+        yield (
+            "1,000 readers of 50 runs without events",
+            "",
+            f"{idle:.1f} %",
+            "",
+            "< 2 % of a core",
+        )
+    with servers.worker("benchmarks.flows", "prefork", 2), served() as running:
+        document = documents.chains(50, 10)
+        running.ask("GET", f"/get_data/{running.start(document)}")
+        one, (alone,) = followed(running, document, 1)
+        before = running.memory_mib()
+        all_, readers = followed(running, document, 200)
+        more = running.memory_mib() - before
+    note = f"+{more} MiB, {len({each.digest for each in readers})} digest"
+    yield (
+        "200 readers of 500 edges, against 1",
+        f"{one:.2f} s",
+        f"{all_:.2f} s",
+        f"{all_ / one:.2f}x",
+        f"<= 1.5x, +40 MiB; {note}",
+    )
+    delays = alone.delays()
+    delay = delays[int(len(delays) * 0.95)]
+    yield ("EDGE_COMPLETED to its reader, p95", "", f"{delay:.2f} s", "", "<= 0.5 s")
