@@ -122,7 +122,7 @@ def after(engine: Engine, claim: Claim, state: StepState) -> None:
     """
     run_id, key = claim.run_id, claim.key
     if claim.gate is Gate.CALL:
-        if state is not StepState.COMPLETED or not _release_program(engine, claim):
+        if state is not StepState.COMPLETED or not _release_claimed(engine, claim):
             _call_ended(engine, run_id, key)
     elif state is StepState.CANCELLED:
         finish(engine, run_id)  # it is stopping
@@ -216,10 +216,10 @@ def _resuming(engine: Engine, claim: Claim) -> Resuming | None:
     observed = engine.program_cache.observed(claim.run_id)
     if observed is None or engine.leases.stopping:
         return None
-    return Resuming(_token_of_program(claim), engine.policies.lease, engine.worker, observed)
+    return Resuming(token_of_program(claim), engine.policies.lease, engine.worker, observed)
 
 
-def _token_of_program(claim: Claim) -> LeaseToken:
+def token_of_program(claim: Claim) -> LeaseToken:
     """Return the token with which the attempt of a call claims its program.
 
     It derives from the attempt, so that the program is found again if the answer was lost.
@@ -227,10 +227,19 @@ def _token_of_program(claim: Claim) -> LeaseToken:
     return LeaseToken(uuid5(claim.token, "program"))
 
 
-def _release_program(engine: Engine, claim: Claim) -> bool:
-    """Queue and send a program that this attempt has claimed without an answer, if it has."""
-    token = _token_of_program(claim)
-    places = engine.records.transaction(lambda tx: tx.steps.release_leases([token]))
+def token_of_next(claim: Claim) -> LeaseToken:
+    """Return the token with which the attempt of a call claims the next call of its program."""
+    return LeaseToken(uuid5(claim.token, "next"))
+
+
+def _release_claimed(engine: Engine, claim: Claim) -> bool:
+    """Queue and send what this attempt has claimed without an answer: its program, the next call.
+
+    Returns:
+        Whether there was such a row.
+    """
+    tokens = [token_of_program(claim), token_of_next(claim)]
+    places = engine.records.transaction(lambda tx: tx.steps.release_leases(tokens))
     resend(engine, alone(engine, places))
     return bool(places)
 

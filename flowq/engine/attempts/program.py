@@ -17,41 +17,23 @@ from dataclasses import dataclass
 from functools import partial
 
 from flowq.core.errors import StepCancelled, StepError
-from flowq.core.ids import (
-    StepRunId,
-    batch_of_calls,
-    batch_of_timer,
-    node_id,
-)
 from flowq.core.results import NO_RESULT
 from flowq.core.spec import StepKind, StepSpec
-from flowq.core.states import RunState, StepState
+from flowq.core.states import RunState
 from flowq.engine.advance.after import finish
 from flowq.engine.advance.child_runs import cancel_orphans
-from flowq.engine.advance.dispatch import first_look, program_batch, send, send_advance
-from flowq.engine.advance.wake import NEAR
 from flowq.engine.attempts.call import log_of
 from flowq.engine.attempts.outages import retry_on_outage
 from flowq.engine.attempts.outcomes import AttemptEnding, AttemptResult, since
-from flowq.engine.attempts.program_calls import (
-    batches_of,
-    claiming_next,
-    local_calls,
-    new_call,
-)
 from flowq.engine.attempts.program_history import cancelled, flow_of, observe, open_program
-from flowq.engine.attempts.program_reuse import reuse_calls
+from flowq.engine.attempts.program_suspension import Replayed, suspend
 from flowq.engine.attempts.release import release_paused
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.model.programs import (
-    Claiming,
-    NewCall,
     ResumedProgram,
     SeenCancel,
-    Suspension,
 )
-from flowq.engine.model.reruns import ReusedStep
 from flowq.engine.model.rows import Claim, Outcome
 from flowq.engine.ports import Transaction
 from flowq.engine.replay import (
@@ -59,31 +41,11 @@ from flowq.engine.replay import (
     Execution,
     Observation,
     Raised,
-    ReplayOutcome,
 )
 from flowq.engine.results.store import Stored
 from flowq.engine.runs.submission import Continuation, continue_as_new
-from flowq.engine.runtime.program_cache import CachedProgram
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Replayed:
-    """The progress of a program in this attempt."""
-
-    execution: Execution
-    progress: ReplayOutcome
-    observed: int
-    seen: dict[StepRunId, int]
-    cancel: SeenCancel | None  #: Seen in this attempt.
-    cancel_seen: bool  #: Whether it has seen one in any attempt.
-
-    @property
-    def given_up(self) -> dict[StepRunId, int]:
-        """Rows that it awaits no longer, with the sequence numbers at which they count as seen."""
-        rows = [node_id(self.execution.run_id, key) for key in self.progress.cancelled]
-        return {row: place for place, row in enumerate(rows, start=self.observed + 1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +80,7 @@ def run_program(
     )
     end = at.progress.end
     if end is None:
-        return _suspend(engine, claim, at)
+        return suspend(engine, claim, at)
     at.execution.close()
     if at.cancel_seen:
         if not (isinstance(end, Raised) and isinstance(end.error, asyncio.CancelledError)):
@@ -143,7 +105,7 @@ def run_program(
 
 def _run_to_wait(
     engine: Engine, claim: Claim, step: StepSpec, resumed: ResumedProgram | None
-) -> _Replayed:
+) -> Replayed:
     """Give a program its new events, and run it until it waits."""
     opened = open_program(engine, claim, step, resumed)
     for row in opened.fresh:
@@ -165,11 +127,13 @@ def _run_to_wait(
             observed += 1
             cancel = SeenCancel(observed, state.stopping, state.read_at)
             events.append(cancelled(cancel))
-        events += observe(engine, claim, opened.fresh)
         places = range(observed + 1, observed + 1 + len(opened.fresh))
         seen = dict(zip([row.id for row in opened.fresh], places, strict=True))
-        execution.feed(events)
-        progress = execution.run()
+        if opened.program.ahead is not None:
+            progress = opened.program.ahead.progress
+        else:
+            execution.feed([*events, *observe(engine, claim, opened.fresh)])
+            progress = execution.run()
         if progress.end is None:
             _check_length(claim, execution, engine.policies.max_calls)
     except BaseException:
@@ -178,7 +142,7 @@ def _run_to_wait(
     finally:
         execution.host = None
     cancel_seen = cancel is not None or state.cancel is not None
-    return _Replayed(execution, progress, observed + len(seen), seen, cancel, cancel_seen)
+    return Replayed(execution, progress, observed + len(seen), seen, cancel, cancel_seen)
 
 
 def _as_failure(error: BaseException) -> BaseException:
@@ -214,7 +178,7 @@ def _store(engine: Engine, claim: Claim, step: StepSpec, value: object) -> Store
 # --- ends ----------------------------------------------------------------------------------------
 
 
-def _completed(engine: Engine, claim: Claim, at: _Replayed, outcome: Outcome) -> AttemptResult:
+def _completed(engine: Engine, claim: Claim, at: Replayed, outcome: Outcome) -> AttemptResult:
     _end(
         engine,
         claim,
@@ -230,7 +194,7 @@ class _RunPaused(Exception):
 
 
 def _continued(
-    engine: Engine, claim: Claim, at: _Replayed, started: float, following: Continuation
+    engine: Engine, claim: Claim, at: Replayed, started: float, following: Continuation
 ) -> AttemptResult:
     """Complete a program that continues in a new run, inserted in the same transaction."""
     outcome = Outcome(result=NO_RESULT, execution_time_ms=since(started))
@@ -261,7 +225,7 @@ def _continued(
     return AttemptResult(AttemptEnding.COMPLETED)
 
 
-def _cancelled(engine: Engine, claim: Claim, at: _Replayed, started: float) -> AttemptResult:
+def _cancelled(engine: Engine, claim: Claim, at: Replayed, started: float) -> AttemptResult:
     outcome = Outcome(execution_time_ms=since(started))
     _end(engine, claim, at, lambda tx: tx.steps.cancel(claim, outcome))
     return AttemptResult(AttemptEnding.CANCELLED)
@@ -270,7 +234,7 @@ def _cancelled(engine: Engine, claim: Claim, at: _Replayed, started: float) -> A
 def _end(
     engine: Engine,
     claim: Claim,
-    at: _Replayed,
+    at: Replayed,
     write: Callable[[Transaction], bool],
     *,
     is_single: bool = True,
@@ -297,99 +261,3 @@ def _end(
     if rows:
         cancel_orphans(engine, claim.run_id)
     finish(engine, claim.run_id)
-
-
-# --- waiting -------------------------------------------------------------------------------------
-
-
-def _suspend(engine: Engine, claim: Claim, at: _Replayed) -> AttemptResult:
-    """Record that a program waits, and its new calls; then send these."""
-    run_id = claim.run_id
-    calls, reused = _new_calls(engine, claim, at)
-    batches = batches_of(engine, claim, calls)
-    given_up = at.given_up
-    alone = [node_id(run_id, key) for key in at.progress.alone]
-    observed = at.observed + len(given_up)
-    definition = engine.definitions.get(run_id).definition
-    share = next((batch.share for batch in batches), None)
-    suspension = Suspension(
-        observed=observed,
-        seen=at.seen,
-        calls=calls,
-        alone={row: batch_of_calls(run_id, row, 1) for row in alone},
-        given_up=given_up,
-        cancel=at.cancel,
-        cancel_seen=at.cancel_seen,
-        cleanup=engine.policies.cleanup,
-        resend_after=engine.policies.resend_after,
-        reused=reused,
-        share=definition.spec.share,
-        calls_look=first_look(engine, definition, share),
-        is_next={call.spec.key for call in calls} == set(at.progress.waiting),
-    )
-    claiming = claiming_next(engine, suspension)
-
-    def suspend(tries: int) -> tuple[StepState, Claim | None]:
-        if tries and claiming is not None:
-            # The claim may have been committed with only its answer lost.
-            tokens = [claiming.token]
-            engine.records.transaction(lambda tx: tx.steps.release_leases(tokens))
-        return _record(engine, claim, suspension, claiming)
-
-    try:
-        state, claimed = retry_on_outage(engine, suspend)
-    except BaseException:
-        at.execution.close()
-        raise
-    engine.program_cache.put(run_id, CachedProgram(at.execution, observed))
-    if given_up:
-        cancel_orphans(engine, run_id)
-    if state is StepState.QUEUED:
-        batches.append(program_batch(engine, run_id))
-    publish.calls_started(engine, run_id, calls)
-    publish.reused(engine, run_id, reused)
-    local, batches = local_calls(calls, batches)
-    send(engine, batches, again=True)
-    for call in calls:
-        if call.delay is not None and call.delay <= NEAR:
-            timer = batch_of_timer(run_id, call.id)
-            send_advance(engine, [timer], call.delay, priority=definition.priority)
-    return AttemptResult(AttemptEnding.WAITING, calls=local, claimed=claimed)
-
-
-def _record(
-    engine: Engine, claim: Claim, suspension: Suspension, claiming: Claiming | None
-) -> tuple[StepState, Claim | None]:
-    """Record a suspension, by one statement if possible; return the claim of its local call too.
-
-    Raises:
-        LeaseLost: nothing has changed.
-    """
-    state = None
-    if claiming is not None:
-        call = engine.records.atomic(
-            lambda tx: tx.steps.suspend_and_claim(claim, suspension, claiming)
-        )
-        if call is not None:
-            return StepState.WAITING, call
-    elif suspension.next_call is not None:
-        state = engine.records.atomic(lambda tx: tx.steps.suspend_for_next(claim, suspension))
-    if state is None:
-        state = engine.records.transaction(lambda tx: tx.steps.suspend(claim, suspension))
-    if state is None:
-        raise claim.lost()
-    return state, None
-
-
-def _new_calls(
-    engine: Engine, claim: Claim, at: _Replayed
-) -> tuple[list[NewCall], list[ReusedStep]]:
-    """Return the rows of new calls, and of those that a rerun reuses."""
-    calls = at.progress.calls
-    group_of = {key: keys for keys in at.progress.groups for key in keys}
-    first = at.execution.calls - len(calls) + 2  # the program's own place is 1
-    new = [
-        new_call(claim, call, first + number, group_of.get(call.key, (call.key,)))
-        for number, call in enumerate(calls)
-    ]
-    return reuse_calls(engine, claim.run_id, new, has_diverged=at.execution.has_diverged)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from flowq.core.ids import (
     BatchId,
     LeaseToken,
+    RunId,
     StepRunId,
     batch_of_calls,
     batch_of_items,
@@ -17,13 +18,12 @@ from flowq.core.states import StepState
 from flowq.engine.advance.dispatch import batch_of, message, share_of
 from flowq.engine.engine import Engine
 from flowq.engine.model.programs import Claiming, NewCall, Suspension
-from flowq.engine.model.rows import Batch, Claim, Message, NewStep
+from flowq.engine.model.rows import Batch, Message, NewStep
 from flowq.engine.replay import ProgramCall
 
 
-def new_call(claim: Claim, call: ProgramCall, order: int, group: Sequence[str]) -> NewCall:
+def new_call(run_id: RunId, call: ProgramCall, order: int, group: Sequence[str]) -> NewCall:
     """Return the row of a new call, with those of its items; it is awaited in this group."""
-    run_id = claim.run_id
     row = node_id(run_id, call.key)
     lead = node_id(run_id, group[0])
     spec = CallSpec.model_construct(**{**dict(call.spec), "group": len(group)})
@@ -55,12 +55,12 @@ def _items(spec: CallSpec, node: StepRunId, order: int) -> tuple[NewStep, ...]:
     )
 
 
-def batches_of(engine: Engine, claim: Claim, calls: Sequence[NewCall]) -> list[Batch]:
+def batches_of(engine: Engine, run_id: RunId, calls: Sequence[NewCall]) -> list[Batch]:
     """Return the batches to send for new calls; reused items of a map have none.
 
     Calls that clean up after a cancel are in no line: their time is short.
     """
-    definition = engine.definitions.get(claim.run_id).definition
+    definition = engine.definitions.get(run_id).definition
     members: dict[str, list[NewCall]] = {}
     found: dict[BatchId, tuple[Message, ...]] = {}
     urgent: set[BatchId] = set()
@@ -69,7 +69,7 @@ def batches_of(engine: Engine, claim: Claim, calls: Sequence[NewCall]) -> list[B
             urgent.add(batch_of_items(call.id) if call.items else call.batch)
         if call.items:
             messages = tuple(
-                message(claim.run_id, call.spec, index)
+                message(run_id, call.spec, index)
                 for index in range(len(call.items))
                 if index not in call.reused
             )
@@ -78,7 +78,7 @@ def batches_of(engine: Engine, claim: Claim, calls: Sequence[NewCall]) -> list[B
         elif call.state is StepState.QUEUED:
             members.setdefault(call.batch, []).append(call)
     for group in members.values():
-        messages = tuple(message(claim.run_id, call.spec, None) for call in group)
+        messages = tuple(message(run_id, call.spec, None) for call in group)
         found[group[0].batch] = messages
     share = share_of(definition, sum(map(len, found.values())), follow=True)
     return [
@@ -87,12 +87,15 @@ def batches_of(engine: Engine, claim: Claim, calls: Sequence[NewCall]) -> list[B
     ]
 
 
-def claiming_next(engine: Engine, suspension: Suspension) -> Claiming | None:
+def claiming_next(
+    engine: Engine, suspension: Suspension, token: LeaseToken | None = None
+) -> Claiming | None:
     """Return how this process claims the call that it runs next; None if it runs none itself."""
     call = suspension.next_call
     if call is None or not call.spec.local or engine.leases.stopping:
         return None
-    return Claiming(LeaseToken(engine.new_id()), engine.policies.lease, engine.worker)
+    own = LeaseToken(engine.new_id()) if token is None else token
+    return Claiming(own, engine.policies.lease, engine.worker)
 
 
 def local_calls(

@@ -74,13 +74,19 @@ def _catch_up(
         state = _state(engine, claim, kept.observed)
     if state.observed < kept.observed:
         return None
+    if kept.ahead is not None and state.observed > kept.observed:
+        return None  # it may have seen another end than the one that was recorded
     if state.observed > kept.observed:
         kept.execution.feed(_observations(engine, claim, state, after=kept.observed))
         calls = {call.key: call.spec for call in kept.execution.run().calls}
         rows = engine.records.autocommit(lambda tx: tx.steps.called(claim.run_id, list(calls)))
         if len(rows) != len(calls) or not all(_same(calls[row.spec.key], row.spec) for row in rows):
             return None  # a replay of all rows reports what is wrong
-    return Opened(CachedProgram(kept.execution, state.observed), state, _fresh(state))
+    fresh = _fresh(state)
+    sees_cancel = state.stopping is not None and state.cancel is None
+    if kept.ahead is not None and (sees_cancel or not kept.ahead.has_seen(fresh)):
+        return None
+    return Opened(CachedProgram(kept.execution, state.observed, kept.ahead), state, fresh)
 
 
 def _replay(engine: Engine, claim: Claim, step: StepSpec) -> Opened:

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -26,7 +27,7 @@ from flowq.core.errors import (
 )
 from flowq.core.ids import LeaseToken, RunId, StepRunId, child_run_id
 from flowq.core.references import references, resolve
-from flowq.core.spec import StepKind, StepSpec
+from flowq.core.spec import Gate, StepKind, StepSpec
 from flowq.core.states import RunState, StopKind
 from flowq.engine.advance.after import complete
 from flowq.engine.advance.dispatch import place_is_free
@@ -50,13 +51,14 @@ from flowq.engine.attempts.outcomes import (
     since,
 )
 from flowq.engine.attempts.program import run_program
+from flowq.engine.attempts.program_ahead import complete_ahead
 from flowq.engine.attempts.release import Stopped, release_leases, release_paused
 from flowq.engine.attempts.tracing import traced
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.interrupts import interrupt_in
 from flowq.engine.model.programs import ResumedProgram
-from flowq.engine.model.rows import Claim, Outcome
+from flowq.engine.model.rows import CacheEntry, Claim, Outcome
 from flowq.engine.ports import Transaction
 from flowq.engine.registry.registry import RegisteredStep
 from flowq.engine.results.codecs import local_files
@@ -192,6 +194,8 @@ def _run(
 
 
 def _completed(engine: Engine, claim: Claim, outcome: Outcome) -> AttemptResult:
+    if claim.gate is Gate.CALL and (ended := complete_ahead(engine, claim, outcome)) is not None:
+        return ended
     program = complete(engine, claim, outcome)
     return AttemptResult(AttemptEnding.COMPLETED, program=program)
 
@@ -214,7 +218,7 @@ def _outcome(
         hit = retry_on_outage(engine, lambda _: look_up(engine, claim, key))
         if hit is not None:
             found, stored = hit
-            return Outcome(stored.ref, stored.copy, execution_time_ms=since(started), hit=found)
+            return _ended(claim, stored, started, found)
     limits = limits_of(step, step_type, bound)
     with within(engine, claim, limits):
         if step.limits:
@@ -222,10 +226,22 @@ def _outcome(
         value = call_function(engine, claim, attempt, step, bound=bound, limits=limits)
     stored = retry_on_outage(engine, lambda _: _store(engine, claim, step_type, value))
     attempt.raise_if_cancelled()
-    outcome = Outcome(stored.ref, stored.copy, execution_time_ms=since(started))
+    outcome = _ended(claim, stored, started)
     if key is not None:
         keep(engine, claim, key, step, outcome)
     return outcome
+
+
+def _ended(claim: Claim, stored: Stored, started: float, hit: CacheEntry | None = None) -> Outcome:
+    """Return the outcome of an attempt that ends now.
+
+    The program of a call may see its end before the database does, so it has its time here.
+    """
+    took = timedelta(seconds=time.monotonic() - started)
+    ended_at = claim.began_at + took if claim.spec is not None and claim.began_at else None
+    return Outcome(
+        stored.ref, stored.copy, execution_time_ms=since(started), hit=hit, ended_at=ended_at
+    )
 
 
 def _after_error(

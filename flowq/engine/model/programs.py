@@ -107,6 +107,29 @@ class WokenProgram:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingProgram:
+    """A program that waits, as the process knows it that keeps it live.
+
+    Attributes:
+        after: How many events it has seen.
+    """
+
+    id: StepRunId
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class NextCall:
+    """The call that a program awaits next was recorded.
+
+    Attributes:
+        claim: That of the call, if the same statement has claimed it.
+    """
+
+    claim: Claim | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NewCall:
     """The row of a new call, to be inserted."""
 

@@ -156,6 +156,7 @@ class Claim:
     used: Usage = field(default_factory=Usage)  #: What its earlier attempts have used,
     execution_time_ms: int = 0  #: and how long their code ran.
     in_chord: bool = False  #: It was sent in a chord, whose body advances the run.
+    began_at: datetime | None = None  #: When it was claimed, by the database's clock.
 
     @property
     def gate(self) -> Gate:
@@ -204,6 +205,7 @@ class Outcome:
     metadata: Mapping[str, Any] | None = None
     failed_step_id: StepRunId | None = None  #: Of a program: the call that failed it.
     hit: CacheEntry | None = None  #: The cached result, if it is one.
+    ended_at: datetime | None = None  #: When its code has ended; None: when it is recorded.
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,6 +126,11 @@ class Execution:
         """How many calls it has made."""
         return len(self._made)
 
+    @property
+    def open_calls(self) -> tuple[str, ...]:
+        """The keys of the calls that have neither ended nor been given up."""
+        return tuple(self._open)
+
     def replay(self, history: Sequence[Observation], recorded: Sequence[RecordedCall] = ()) -> None:
         """Replay what was observed before; afterwards every call must be recorded.
 
@@ -177,7 +182,7 @@ class Execution:
         self._new.clear()
         given_up, self._given_up = tuple(self._given_up), []
         groups = self._groups(calls)
-        return ReplayOutcome(calls, groups, self._alone(), given_up, tuple(self._open), self._end)
+        return ReplayOutcome(calls, groups, self._alone(), given_up, self.open_calls, self._end)
 
     def close(self) -> None:
         """Discard the program; calls that it makes while it is discarded are refused."""

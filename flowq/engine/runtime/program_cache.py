@@ -2,14 +2,33 @@
 
 A cached execution agrees with the rows up to the last event that it has seen. If it is behind the
 rows, since another process has continued its run, it is fed the missing events; if it is ahead of
-them, it is discarded. An attempt takes the program out, and puts it back after its commit.
+them, it is discarded. An attempt takes the program out, and puts it back after its commit. One may
+have run ahead: it has seen the end of one more call, which its rows have, or will have soon.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
 
 from flowq.core.ids import RunId
-from flowq.engine.replay import Execution
+from flowq.engine.model.programs import CalledRow
+from flowq.engine.replay import Execution, ReplayOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What a program has done with the end of a call before the program's row says so."""
+
+    row: CalledRow  #: The call as it has seen it.
+    progress: ReplayOutcome
+
+    def has_seen(self, rows: Sequence[CalledRow]) -> bool:
+        """Return whether it has seen these ended calls, which are read from their rows."""
+        return [_end(row) for row in rows] == [_end(self.row)]
+
+
+def _end(row: CalledRow) -> tuple[object, ...]:
+    return row.id, row.stored.status, row.completed_at, row.stored.result
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +37,7 @@ class CachedProgram:
 
     execution: Execution
     observed: int
+    ahead: Ahead | None = None  #: What it has done beyond that.
 
 
 class ProgramCache:

@@ -38,6 +38,7 @@ POINTS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         "complete_call": ("complete",),
         "complete_and_release": ("complete",),
         "complete_and_wake": ("complete", "wake"),
+        "complete_for_next": ("complete", "wake", "suspend"),
         "fail": ("fail",),
         "retry": ("fail",),
         "advance": ("advance",),

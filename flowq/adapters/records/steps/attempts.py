@@ -73,6 +73,7 @@ CLAIM_COLUMNS: Final = (
     _C.cost_estimate,
     _C.unpriced_calls,
     _C.execution_time_ms,
+    _C.started_at,
 )
 _CLAIMED = (
     update(STEPS)
@@ -109,6 +110,8 @@ _RESULT: Final = {
     "error_message": None,
     "completed_at": DbNow(),
 }
+#: When the code of the attempt has ended, if it says that; else now.
+_ENDED_AT: Final = bindparam("p_ended_at", type_=_C.completed_at.type)
 #: The step that made the result, for a cache hit.
 _HIT: Final = {
     "cached_from": bindparam("p_cached_from", type_=_C.cached_from.type),
@@ -122,7 +125,9 @@ _ERROR: Final = {
 }
 _ADVANCED: Final[dict[str, Any]] = {"advanced": bindparam("p_advanced")}
 
-COMPLETED = _leaving(StepState.COMPLETED, **USED, **_RESULT, **_HIT, **_ADVANCED)
+COMPLETED = _leaving(StepState.COMPLETED, **USED, **_RESULT, **_HIT, **_ADVANCED).values(
+    completed_at=func.coalesce(_ENDED_AT, DbNow())
+)
 _COMPLETE = Prepared(COMPLETED)
 #: Only if this row exists and has failed: a program may raise anything.
 _failed_call = STEPS.alias("failed_call")
@@ -331,12 +336,14 @@ def claim_of_row(
         spec,
         Usage(row[7], row[8], row[9]),
         row[10] or 0,
+        began_at=row[11],
     )
 
 
 def completion_parameters(claim: Claim, outcome: Outcome, *, advanced: bool) -> Mapping[str, Any]:
     """Return the parameters of `COMPLETED`."""
     given = {**_lease(claim), **_used(outcome), **result_columns(outcome), **_hit(outcome)}
+    given |= {"p_ended_at": outcome.ended_at}
     return {**given, "p_advanced": advanced or claim.gate is Gate.ITEM}
 
 

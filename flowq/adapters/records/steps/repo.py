@@ -3,7 +3,7 @@
 from flowq.adapters.records.control.cancel import StepCancels
 from flowq.adapters.records.control.pause import StepPauses
 from flowq.adapters.records.steps.advance import AdvanceWrites
-from flowq.adapters.records.steps.local_calls import LocalCalls
+from flowq.adapters.records.steps.next_call import NextCalls
 from flowq.adapters.records.steps.reads import StepReads
 from flowq.adapters.records.steps.release import LeaseReleases
 from flowq.adapters.records.steps.resume import ProgramResumes
@@ -12,7 +12,7 @@ from flowq.adapters.records.steps.resume import ProgramResumes
 class FlowStepRunRepo(
     StepReads,
     ProgramResumes,
-    LocalCalls,
+    NextCalls,
     LeaseReleases,
     AdvanceWrites,
     StepCancels,

@@ -12,18 +12,15 @@ from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from sqlalchemy import (
-    ColumnElement,
     Float,
     and_,
     bindparam,
     exists,
     func,
     insert,
-    literal,
     literal_column,
     or_,
     select,
-    true,
     update,
 )
 from typing_extensions import override
@@ -45,7 +42,8 @@ _C = STEPS.c
 _WAITING = StepState.WAITING
 _RESEND = DbNow(bindparam("p_resend", type_=Float))
 
-_SUSPENDED: Final = {
+#: What a program that waits has in its row.
+SUSPENDED: Final = {
     "status": _WAITING,
     "lease_token": None,
     "lease_expires_at": None,
@@ -57,7 +55,7 @@ _SUSPENDED: Final = {
 _SUSPEND = Prepared(
     update(STEPS)
     .where(HELD)
-    .values(**_SUSPENDED)
+    .values(**SUSPENDED)
     .returning(
         _C.shielded_until,
         select(RUNS.c.status).where(RUNS.c.id == _C.flow_run_id).scalar_subquery(),
@@ -104,6 +102,7 @@ _GIVE_UP_ITEMS = Prepared(
     .values(**_GIVEN_UP)
 )
 
+#: The columns of a new call, or of one of its items.
 NEW_ROW: Final[Mapping[str, Any]] = {
     "id": bindparam("p_id", type_=_C.id.type),
     "flow_run_id": bindparam("p_run", type_=_C.flow_run_id.type),
@@ -161,64 +160,6 @@ _QUEUE_STOPPED = Prepared(
 )
 
 
-def _column(name: str, value: Any) -> ColumnElement[Any]:
-    given = literal(value, _C[name].type) if isinstance(value, int) else value
-    column: ColumnElement[Any] = given.label(name)
-    return column
-
-
-def suspending(row: Mapping[str, Any], run_states: Sequence[RunState]) -> Prepared:
-    """Return a suspension, the call that it has seen and the one that it makes, in one statement.
-
-    A cancel that it waits for is visible in the row only, as in `_SUSPEND`.
-
-    Args:
-        row: The columns of the new call.
-        run_states: Those of the run in which it is written.
-    """
-    suspended = (
-        update(STEPS)
-        .where(
-            _C.id == bindparam("p_program", type_=_C.id.type),
-            _C.lease_token == bindparam("p_token"),
-            _C.status == StepState.RUNNING,
-            _C.shielded_until.is_(None),
-            exists().where(RUNS.c.id == _C.flow_run_id, RUNS.c.status.in_(run_states)),
-        )
-        .values(**_SUSPENDED)
-        .returning(_C.id)
-        .cte("suspended")
-    )
-    is_suspended = exists(select(suspended.c.id))
-    seen = (
-        update(STEPS)
-        .where(_C.id == bindparam("p_seen", type_=_C.id.type), is_suspended)
-        .values(observed=bindparam("p_place", type_=_C.observed.type))
-        .returning(_C.id)
-        .cte("seen")
-    )
-    made = (
-        insert(STEPS)
-        .from_select(
-            list(row),
-            select(*[_column(name, value) for name, value in row.items()]).where(is_suspended),
-            include_defaults=False,
-        )
-        .returning(_C.id)
-        .cte("made")
-    )
-    return Prepared(select(made.c.id).select_from(made.outerjoin(seen, true())))
-
-
-#: The columns of a `next_call`, which is no item and no map, and has not begun; others are NULL.
-NEXT_ROW: Final = {
-    name: value
-    for name, value in NEW_ROW.items()
-    if name not in ("map_index", "map_size", "started_at", "completed_at", "shielded_until")
-} | {"advanced": False}
-_SUSPEND_FOR_NEXT = suspending(NEXT_ROW, (RunState.RUNNING, RunState.PAUSED))
-
-
 class ProgramWrites(Repository, ProgramRows):
     """The programs' part of `FlowStepRunRepo` that writes."""
 
@@ -255,33 +196,11 @@ class ProgramWrites(Repository, ProgramRows):
         return StepState.QUEUED if self._changes(_QUEUE_IF_ENDED, asking) else _WAITING
 
     @override
-    def suspend_for_next(self, claim: Claim, suspension: Suspension) -> StepState | None:
-        """Write all in one statement; in several on SQLite, without data-modifying CTEs."""
-        call = suspension.next_call
-        if call is None or self._connection.dialect.name == "sqlite":
-            return self.suspend(claim, suspension)
-        given = self._next_row(claim, suspension, call)
-        return _WAITING if self._run(_SUSPEND_FOR_NEXT, given).all() else None
-
-    @override
     def give_up(self, run_id: RunId, rows: Sequence[StepRunId]) -> None:
         for row in rows:
             self._give_up(run_id, row, None)
 
     # --- parts of a suspension -------------------------------------------------------------------
-
-    def _next_row(self, claim: Claim, suspension: Suspension, call: NewCall) -> dict[str, Any]:
-        """Return the parameters of a statement of `suspending`."""
-        resend = suspension.resend_after.total_seconds()
-        seen = next(iter(suspension.seen.items()), (None, None))
-        return {
-            **_call_row(claim.run_id, call, resend, None, refused=False),
-            "p_program": claim.id,
-            "p_token": claim.token,
-            "p_observed": suspension.observed,
-            "p_seen": seen[0],
-            "p_place": seen[1],
-        }
 
     def _see(self, seen: Mapping[StepRunId, int]) -> None:
         rows = [{"p_id": row_id, "p_place": place} for row_id, place in seen.items()]
@@ -303,7 +222,7 @@ class ProgramWrites(Repository, ProgramRows):
             until = shield if call.shielded else None
             look = None if call.shielded else suspension.calls_look
             resend = (look or suspension.resend_after).total_seconds()
-            rows.append(_call_row(run_id, call, resend, until, refused=refused))
+            rows.append(call_row(run_id, call, resend, until, refused=refused))
             if not refused:
                 rows += [
                     _item_row(run_id, call, index, resend, until)
@@ -332,9 +251,10 @@ def _shared(row: Mapping[str, Any], share: str, urgent: AbstractSet[str]) -> Map
 _LONG: Final = 3600.0
 
 
-def _call_row(
+def call_row(
     run_id: RunId, call: NewCall, resend: float, shield: Any, *, refused: bool
 ) -> Mapping[str, Any]:
+    """Return the parameters of `NEW_ROW` for a new call."""
     state = StepState.CANCELLED if refused else call.state
     delay = None if call.delay is None else call.delay.total_seconds()
     ended = state in TERMINAL_STEP_STATES

@@ -10,10 +10,12 @@ from flowq.core.states import StepState
 from flowq.engine.model.programs import (
     CalledRow,
     Claiming,
+    NextCall,
     ProgramState,
     ResumedProgram,
     Resuming,
     Suspension,
+    WaitingProgram,
     WokenProgram,
 )
 from flowq.engine.model.rows import Claim, Outcome, StepRef
@@ -40,24 +42,40 @@ class ProgramRows(Protocol):
             `waiting`, `queued`, or None when the lease is lost.
         """
 
-    def suspend_for_next(self, claim: Claim, suspension: Suspension) -> StepState | None:
+    def suspend_for_next(
+        self, claim: Claim, suspension: Suspension, claiming: Claiming | None = None
+    ) -> NextCall | None:
         """Do the same for a suspension with a `next_call`, if the run is not stopping.
 
         To be run by `Records.atomic`: it is one statement where the database allows that.
+
+        Args:
+            claiming: Claims the call too, if the run is running.
 
         Returns:
             None when nothing has changed, and `suspend` is to be called.
         """
 
-    def suspend_and_claim(
-        self, claim: Claim, suspension: Suspension, claiming: Claiming
-    ) -> Claim | None:
-        """Do the same, and claim the new call, if the run is running.
+    def complete_for_next(
+        self,
+        claim: Claim,
+        outcome: Outcome,
+        program: WaitingProgram,
+        suspension: Suspension,
+        claiming: Claiming | None = None,
+    ) -> NextCall | None:
+        """Complete a call, and record what its program does next; all of it, or nothing.
 
-        To be run by `Records.atomic`: it is one statement where the database allows that.
+        The program waits for this call alone and has seen its end; its run is running. To be run by
+        `Records.atomic`: it is one statement where the database allows that.
+
+        Args:
+            suspension: Has a `next_call`.
+            claiming: Claims that call too.
 
         Returns:
-            The claim of the call; None when nothing has changed.
+            None when nothing has changed: a lease was lost, the program does not wait as it is
+            known here, or its run is not running.
         """
 
     def wake(self, program: StepRunId, batch: BatchId, resend_after: timedelta) -> bool:

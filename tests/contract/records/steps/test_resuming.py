@@ -1,12 +1,13 @@
 """A program that is claimed by whoever ends its call, and that waits for one next call.
 
-A local call is claimed by the program's suspension.
+A local call is claimed by the program's suspension. A live program that has run ahead records the
+end of its call and the next one together.
 """
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from threading import Barrier
 from typing import Any
 
@@ -28,7 +29,15 @@ from flowq.core.ids import (
 from flowq.core.results import NO_RESULT
 from flowq.core.spec import CallSpec, FlowSpec, MapSpec, StepKind, StepSpec
 from flowq.core.states import RunState, StepState, StopKind
-from flowq.engine.model.programs import Claiming, NewCall, Resuming, Suspension, WokenProgram
+from flowq.engine.model.programs import (
+    Claiming,
+    NewCall,
+    NextCall,
+    Resuming,
+    Suspension,
+    WaitingProgram,
+    WokenProgram,
+)
 from flowq.engine.model.rows import Claim, NewRun, NewStep, Outcome
 from flowq.engine.model.stops import StopReason
 
@@ -88,10 +97,9 @@ def waiting(records: SqlRecords, *keys: str, group: bool = False) -> list[Claim]
 
 def suspended(records: SqlRecords, claim: Claim, what: Suspension) -> StepState | None:
     """Suspend as an attempt of a program does."""
-    if what.next_call is not None:
-        state = records.atomic(lambda tx: tx.steps.suspend_for_next(claim, what))
-        if state is not None:
-            return state
+    made = records.atomic(lambda tx: tx.steps.suspend_for_next(claim, what))
+    if made is not None:
+        return StepState.WAITING
     return records.transaction(lambda tx: tx.steps.suspend(claim, what))
 
 
@@ -349,7 +357,8 @@ def local(
     seen = {node_id(program.run_id, f"local#{after}"): after} if after else {}
     what = Suspension(after, seen, [made], LATER, is_next=True)
     claiming = Claiming(new_token(), LEASE, "here")
-    return records.atomic(lambda tx: tx.steps.suspend_and_claim(program, what, claiming)), what
+    found = records.atomic(lambda tx: tx.steps.suspend_for_next(program, what, claiming))
+    return found.claim if found is not None else None, what
 
 
 def test_call_is_claimed_as_by_a_claim_of_its_own(records: SqlRecords) -> None:
@@ -362,14 +371,15 @@ def test_call_is_claimed_as_by_a_claim_of_its_own(records: SqlRecords) -> None:
     with records.engine.connect() as connection:
         row = connection.execute(select(STEPS).where(STEPS.c.id == found.id)).one()
     assert (row.status, row.attempt, row.worker) == (StepState.RUNNING, 1, "here")
-    assert row.started_at == row.first_started_at
+    assert row.started_at == row.first_started_at == found.began_at
     assert row.lease_expires_at == row.started_at + LEASE
     assert row.wake_at is None
     records.transaction(lambda tx: tx.steps.release_leases([found.token]))
     again = records.autocommit(
         lambda tx: tx.steps.claim(found.id, token=found.token, lease=LEASE, worker="here")
     )
-    assert again == found
+    assert again is not None
+    assert replace(again, began_at=found.began_at) == found
 
 
 def test_calls_follow_each_other(records: SqlRecords) -> None:
@@ -421,5 +431,142 @@ def test_other_suspensions_claim_nothing(records: SqlRecords) -> None:
     claiming = Claiming(new_token(), LEASE, "here")
 
     claim = woken.resumed.claim
-    assert records.atomic(lambda tx: tx.steps.suspend_and_claim(claim, what, claiming)) is None
+    assert records.atomic(lambda tx: tx.steps.suspend_for_next(claim, what, claiming)) is None
     assert state(records, one.run_id) is StepState.RUNNING
+
+
+# --- ahead ---------------------------------------------------------------------------------------
+
+ENDED_AT = datetime(2030, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
+
+
+def ahead(
+    records: SqlRecords, one: Claim, *, after: int = 0, claiming: Claiming | None = None
+) -> NextCall | None:
+    """End a call, and record the next one of its program, which has seen that end."""
+    place = after + 1
+    made = call(one.run_id, f"n#{place + 1}", place + 2)
+    what = Suspension(place, {one.id: place}, [made], LATER, is_next=True)
+    outcome = replace(DONE, ended_at=ENDED_AT)
+    program = WaitingProgram(node_id(one.run_id, "p"), after)
+    return records.atomic(
+        lambda tx: tx.steps.complete_for_next(one, outcome, program, what, claiming)
+    )
+
+
+def test_end_and_next_call_are_what_several_statements_write(records: SqlRecords) -> None:
+    """As by the end, the claim of the program, and its suspension; but for the times."""
+
+    def columns(run_id: RunId) -> list[dict[str, Any]]:
+        with records.engine.connect() as connection:
+            rows = connection.execute(
+                select(STEPS).where(STEPS.c.flow_run_id == run_id).order_by(STEPS.c.step_order)
+            )
+            found = [dict(row._mapping) for row in rows]
+        ids = ("id", "flow_run_id", "batch_id", "worker")
+        return [
+            {
+                name: value is None if isinstance(value, datetime) else value
+                for name, value in row.items()
+                if name not in ids
+            }
+            for row in found
+        ]
+
+    (one,) = waiting(records, "a#1")
+    assert ahead(records, one) == NextCall()
+
+    (other,) = waiting(records, "a#1")
+    woken = resume(records, other)
+    assert woken is not None
+    assert woken.resumed is not None
+    what = Suspension(1, {other.id: 1}, [call(other.run_id, "n#2", 3)], LATER, is_next=True)
+    assert suspended(records, woken.resumed.claim, what) is StepState.WAITING
+    assert columns(one.run_id) == columns(other.run_id)
+
+
+def test_end_has_the_time_that_the_program_has_seen(records: SqlRecords) -> None:
+    (one,) = waiting(records, "a#1")
+
+    assert ahead(records, one) is not None
+
+    (row,) = records.autocommit(lambda tx: tx.steps.called(one.run_id, ["a#1"]))
+    assert (row.completed_at, row.observed) == (ENDED_AT, 1)
+
+
+def test_next_call_is_claimed_with_the_end_of_the_last(records: SqlRecords) -> None:
+    (one,) = waiting(records, "a#1")
+    claiming = Claiming(new_token(), LEASE, "here")
+
+    made = ahead(records, one, claiming=claiming)
+
+    assert made is not None
+    assert made.claim is not None
+    assert state(records, one.run_id, "n#2") is StepState.RUNNING
+    assert ahead(records, made.claim, after=1) == NextCall()
+    assert state(records, one.run_id, "n#3") is StepState.QUEUED
+
+
+def _continued(records: SqlRecords, one: Claim) -> None:
+    """Another process has ended the other call, and continued the program."""
+    run_id = one.run_id
+    other = claimed(records, node_id(run_id, "b#2"))
+    woken = resume(records, other)
+    assert woken is not None
+    assert woken.resumed is not None
+    what = Suspension(1, {other.id: 1}, [], LATER)
+    assert suspended(records, woken.resumed.claim, what) is StepState.WAITING
+
+
+@pytest.mark.parametrize("why", ["paused", "cancelled", "lease lost", "continued", "running"])
+def test_end_changes_nothing_when_the_program_does_not_wait_as_known(
+    records: SqlRecords, why: str
+) -> None:
+    program = begun(records)
+    run_id = program.run_id
+    calls = [call(run_id, "a#1", 2), call(run_id, "b#2", 3)]
+    suspended(records, program, Suspension(0, {}, calls, LATER))
+    one = claimed(records, calls[0].id)
+    if why == "paused":
+        records.transaction(lambda tx: tx.runs.pause([run_id], WAIT))
+    elif why == "cancelled":
+        cancel(records, run_id)
+    elif why == "lease lost":
+        records.transaction(lambda tx: tx.steps.release_leases([one.token]))
+    elif why == "continued":
+        _continued(records, one)
+    else:
+        resume(records, claimed(records, calls[1].id))
+    keys = ["p", "a#1", "b#2", "n#2"]
+    before = records.autocommit(lambda tx: tx.steps.states(run_id, keys))
+
+    assert ahead(records, one) is None
+
+    assert records.autocommit(lambda tx: tx.steps.states(run_id, keys)) == before
+    (row,) = records.autocommit(lambda tx: tx.steps.called(run_id, ["a#1"]))
+    assert (row.observed, row.completed_at) == (None, None)
+
+
+def test_cancel_finds_the_next_call_or_keeps_it_from_being_made(records: SqlRecords) -> None:
+    for _ in range(ROUNDS):
+        (one,) = waiting(records, "a#1")
+        run_id = one.run_id
+
+        made, _ = at_once(lambda: ahead(records, one), lambda: cancel(records, run_id))  # noqa: B023
+
+        assert state(records, run_id) is StepState.QUEUED  # to see the cancel
+        found = records.autocommit(lambda tx: tx.steps.states(run_id, ["a#1", "n#2"]))  # noqa: B023
+        if made is None:
+            assert found == {"a#1": StepState.RUNNING}
+        else:
+            assert found == {"a#1": StepState.COMPLETED, "n#2": StepState.CANCELLED}
+
+
+def test_one_of_two_processes_continues_a_program(records: SqlRecords) -> None:
+    """A lease that seemed lost may have two attempts: of these one ends the call."""
+    for _ in range(ROUNDS):
+        (one,) = waiting(records, "a#1")
+
+        made = at_once(lambda: ahead(records, one), lambda: ahead(records, one))  # noqa: B023
+
+        assert sorted(each is not None for each in made) == [False, True]

@@ -114,6 +114,13 @@ async def calls(x: int) -> int:
 
 
 @flow
+async def calls_in_row(x: int) -> int:
+    for _ in range(3):
+        x = await call_one(x)
+    return x
+
+
+@flow
 async def many_calls(x: int) -> int:
     return sum(await asyncio.gather(*(call_one(x) for _ in range(4))))
 
@@ -181,6 +188,11 @@ COSTS: Final[Mapping[Any, Sequence[tuple[str, int, int, int]]]] = {
         # Who ends the first call continues the program, as does who ends the last.
         *(("calls", 4, 3, 1), ("one#1", 6, 3, 2)),
         *(("one#2", 5, 5, 0), ("one#3", 9, 5, 0)),
+    ],
+    calls_in_row: [
+        ("calls_in_row", 4, 3, 1),
+        # The end of a call and the next call are one statement.
+        *(("one#1", 2, 2, 1), ("one#2", 2, 2, 1), ("one#3", 4, 4, 0)),
     ],
     many_calls: [
         ("many_calls", 6, 3, 4),

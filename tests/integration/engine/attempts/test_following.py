@@ -76,6 +76,12 @@ async def mixed(x: int) -> list[int]:
 
 
 @flow
+async def spread(x: int) -> int:
+    first = await add(x)
+    return sum(await asyncio.gather(add(first), add(first)))
+
+
+@flow
 async def retried(x: int) -> int:
     return await flaky(x)
 
@@ -190,7 +196,7 @@ def test_local_calls_survive_their_process(
         dying.setattr(following, "run_attempt", dead)
         dying.setattr(following, "run_claimed", dead)
         if paused:
-            dying.setattr(FlowStepRunRepo, "suspend_and_claim", lambda *_: None)
+            dying.setattr(FlowStepRunRepo, "suspend_for_next", lambda *_: None)
         with pytest.raises(KeyboardInterrupt):
             stage.dispatcher.run(stage.engine)
     stage.engine.program_cache.clear()
@@ -211,7 +217,7 @@ def test_local_calls_survive_their_process(
 def test_error_of_what_follows_is_not_the_steps(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run = stage.submit(row, {"n": 2})
+    run = stage.submit(spread, {"x": 2})
     stage.dispatcher.run(stage.engine, limit=1)
 
     def fail(*_: Any) -> None:
