@@ -16,7 +16,7 @@ from uuid import uuid4
 from benchmarks import flows, servers, service
 from benchmarks.turns import Row, in_turns
 from flowq import Run, bootstrap
-from flowq.engine.attempts.program_history import recording
+from flowq.engine.attempts.programs.history import recording
 from flowq.playbooks import Playbook
 from flowq.playbooks.running.log import replayed
 

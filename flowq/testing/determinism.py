@@ -16,7 +16,7 @@ from typing import Any
 from flowq.core.errors import FlowqError, NondeterminismError
 from flowq.core.ids import RunId
 from flowq.core.spec import StepSpec
-from flowq.engine.attempts.program_history import Recording, recording
+from flowq.engine.attempts.programs.history import Recording, recording
 from flowq.engine.engine import Engine
 from flowq.engine.replay import Continued, End, ProgramCall, Raised, RecordedCall, Returned
 from flowq.engine.results.codecs.encoding import encode

@@ -50,8 +50,8 @@ from flowq.engine.attempts.outcomes import (
     failed,
     since,
 )
-from flowq.engine.attempts.program import run_program
-from flowq.engine.attempts.program_ahead import complete_ahead
+from flowq.engine.attempts.programs.ahead import complete_ahead
+from flowq.engine.attempts.programs.program import run_program
 from flowq.engine.attempts.release import Stopped, release_leases, release_paused
 from flowq.engine.attempts.tracing import traced
 from flowq.engine.engine import Engine

@@ -12,7 +12,7 @@ the rerun is paused with a `NondeterminismError`. The fork is the first end that
 
 With other inputs nothing is copied. In both cases a call that the program makes before it observes
 something new, and that has completed in the earlier run with the same inputs, is reused when it is
-made (`engine.attempts.program_reuse`).
+made (`engine.attempts.programs.reuse`).
 """
 
 from collections.abc import Mapping, Sequence

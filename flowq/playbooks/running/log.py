@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Final
 
 from flowq.core.ids import RunId
-from flowq.engine.attempts.program_history import recording
+from flowq.engine.attempts.programs.history import recording
 from flowq.engine.engine import Engine
 from flowq.engine.model.rows import StepView
 from flowq.engine.replay import CallEnded, Observation

@@ -1,11 +1,11 @@
 """What a program that awaits one call records, in one statement: its next call, what it has seen.
 
 Such a program either runs, and its lease guards the statement; or it waits, and the statement also
-ends the call that it awaits. In the second case the process has fed the end to the live program
-before it is recorded (see `engine.attempts.program_ahead`). The statement first locks the program's
-row, and only where this still waits after as many events as the live one had seen; so it writes
-everything or nothing, and nobody else can continue the program meanwhile. As elsewhere the
-program's row is locked before those of calls.
+ends the call that it awaits. In the second case the live program has seen the end before this is
+recorded (see `engine.attempts.programs.ahead`). The statement first locks the row of the program,
+and only where that still waits after as many events as the live one had seen. So it writes
+everything or nothing, and nobody else can continue the program meanwhile. As elsewhere the row of
+the program is locked before those of calls.
 
 A local call runs in the same process, so its row is inserted as it is after a claim, and no
 statement claims it. If the process dies, the row's lease expires, as after any claim. A run that is

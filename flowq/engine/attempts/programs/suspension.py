@@ -18,8 +18,8 @@ from flowq.engine.advance.dispatch import first_look, program_batch, send, send_
 from flowq.engine.advance.wake import NEAR
 from flowq.engine.attempts.outages import retry_on_outage
 from flowq.engine.attempts.outcomes import AttemptEnding, AttemptResult
-from flowq.engine.attempts.program_calls import batches_of, claiming_next, local_calls, new_call
-from flowq.engine.attempts.program_reuse import reuse_calls
+from flowq.engine.attempts.programs.calls import batches_of, claiming_next, local_calls, new_call
+from flowq.engine.attempts.programs.reuse import reuse_calls
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.model.programs import Claiming, NewCall, SeenCancel, Suspension

@@ -23,9 +23,9 @@ from flowq.engine.advance.after import token_of_next, token_of_program
 from flowq.engine.advance.wake import program_of
 from flowq.engine.attempts.call import log_of
 from flowq.engine.attempts.outcomes import AttemptEnding, AttemptResult
-from flowq.engine.attempts.program_calls import claiming_next
-from flowq.engine.attempts.program_history import observe
-from flowq.engine.attempts.program_suspension import Replayed, Wait, wait_of
+from flowq.engine.attempts.programs.calls import claiming_next
+from flowq.engine.attempts.programs.history import observe
+from flowq.engine.attempts.programs.suspension import Replayed, Wait, wait_of
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.model.programs import CalledRow, WaitingProgram

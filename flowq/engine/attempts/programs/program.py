@@ -25,8 +25,8 @@ from flowq.engine.advance.child_runs import cancel_orphans
 from flowq.engine.attempts.call import log_of
 from flowq.engine.attempts.outages import retry_on_outage
 from flowq.engine.attempts.outcomes import AttemptEnding, AttemptResult, since
-from flowq.engine.attempts.program_history import cancelled, flow_of, observe, open_program
-from flowq.engine.attempts.program_suspension import Replayed, suspend
+from flowq.engine.attempts.programs.history import cancelled, flow_of, observe, open_program
+from flowq.engine.attempts.programs.suspension import Replayed, suspend
 from flowq.engine.attempts.release import release_paused
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
