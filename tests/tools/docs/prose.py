@@ -17,9 +17,10 @@ _GENERATED: Final = re.compile(r"<!-- generated: .*?<!-- end -->", re.DOTALL)
 _CODE: Final = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)", re.DOTALL)
 _PICTURE: Final = re.compile(r"!\[[^\]]*\]\([^)]*\)")
 _LINK: Final = re.compile(r"\[([^\]]+)\]\([^)]*\)")
+_EMPHASIS: Final = re.compile(r"(?<![*\w])\*([^*]+)\*(?![*\w])")
 _ITEM: Final = re.compile(r"^ *(?:[-*]|\d+\.) +")
 #: A sentence ends with a mark, perhaps a closing one, and a space before what can begin one.
-_END: Final = re.compile(r"(?<=[.!?])[)*\"']*\s+(?=[(*\"'A-Z0-9«])")
+_END: Final = re.compile(r"(?<=[.!?])[)*\"']*\s+(?=[(*\"'A-Z0-9«]|flowq\b)")
 _ABBREVIATION: Final = re.compile(r"\b(?:e\.g|i\.e|etc|vs)\.$")
 _WORD: Final = re.compile(r"[\w«][\w«».,:'/%+$-]*")
 #: What inline code is replaced with: it begins with a capital, as a sentence may begin with code.
@@ -86,7 +87,8 @@ def _cells(row: str) -> Iterator[str]:
 def _plain(text: str) -> str:
     """Return the text without marks of Markdown, with a placeholder for each piece of code."""
     text = _PICTURE.sub("", _CODE.sub(CODE, text))
-    return _LINK.sub(r"\1", text).replace("**", "").replace(" *", " ").strip()
+    text = _EMPHASIS.sub(r"\1", text)
+    return _LINK.sub(r"\1", text).replace("**", "").strip()
 
 
 def _split(text: str) -> Iterator[str]:
