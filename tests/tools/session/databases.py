@@ -51,16 +51,42 @@ WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
 
 
-def delete_rows(url: URL) -> None:
-    """Delete all runs and what belongs to them; what a migration has filled stays as it is."""
-    if url.get_backend_name() == "sqlite":
-        assert url.database is not None
-        connection = sqlite3.connect(url.database, timeout=60)  # foreign keys are not looked at
-        connection.executescript(f"BEGIN IMMEDIATE;{_DELETE}COMMIT;")
-        connection.close()
-        return
-    with _connect(url) as session:
-        session.execute(_DELETE)
+class Emptier:
+    """Deletes the rows of a database, again and again, by a connection that it keeps."""
+
+    def __init__(self) -> None:
+        self._url: URL | None = None
+        self._connection: psycopg.Connection[Any] | sqlite3.Connection | None = None
+
+    def delete_rows(self, url: URL) -> None:
+        """Delete all runs and what belongs to them; what a migration has filled stays as it is."""
+        if url != self._url or self._connection is None:
+            self._connect(url)
+        if isinstance(self._connection, sqlite3.Connection):
+            self._connection.executescript(f"BEGIN IMMEDIATE;{_DELETE}COMMIT;")
+            return
+        assert self._connection is not None
+        try:
+            self._connection.execute(_DELETE)
+        except psycopg.OperationalError:  # a test has ended the connections of all
+            self._connect(url).execute(_DELETE)
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connect(self, url: URL) -> Any:
+        self.close()
+        self._url = url
+        if url.get_backend_name() != "sqlite":
+            self._connection = _connect(url)
+        else:
+            assert url.database is not None
+            # Foreign keys are not looked at.
+            self._connection = sqlite3.connect(url.database, timeout=60)
+        return self._connection
 
 
 class PostgresDatabases:
@@ -69,37 +95,34 @@ class PostgresDatabases:
     def __init__(self, server: URL, template: str) -> None:
         self._server = server
         self._template = template
-        self._free: list[str] = []
+        self._free: list[tuple[str, Any]] = []
         with _connect(server.set(database=template)) as session:
             self._filled = {name: _rows(session, name) for name in _FILLED}
 
     @contextmanager
     def one(self) -> Iterator[str]:
         """Have a database that is as after its migration; give its address."""
-        name = self._free.pop() if self._free else self._made()
-        shape = self._shape(name)
+        name, shape = self._free.pop() if self._free else self._made()
         yield servers.database(self._server, name)
         if self._is_reset(name, shape):
-            self._free.append(name)
+            self._free.append((name, shape))
         else:
             self._drop(name)
 
     def close(self) -> None:
         """Drop them all."""
         while self._free:
-            self._drop(self._free.pop())
+            self._drop(self._free.pop()[0])
 
-    def _made(self) -> str:
+    def _made(self) -> tuple[str, Any]:
+        """Make a database; return its name, and the shape that it has whenever it is free."""
         name = f"flowq_test_{uuid4().hex}"
         servers.administer(self._server, "CREATE DATABASE {} TEMPLATE {}", name, self._template)
-        return name
+        with _connect(self._server.set(database=name)) as session:
+            return name, _shape_of(session)
 
     def _drop(self, name: str) -> None:
         servers.administer(self._server, "DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
-
-    def _shape(self, name: str) -> Any:
-        with _connect(self._server.set(database=name)) as session:
-            return _shape_of(session)
 
     def _is_reset(self, name: str, shape: Any) -> bool:
         """Return whether a database could be made as it was."""

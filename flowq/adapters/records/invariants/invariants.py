@@ -24,6 +24,7 @@ from flowq.adapters.records.invariants.shares import SHARE_CHECKS
 from flowq.adapters.records.invariants.signals import SIGNAL_CHECKS
 from flowq.adapters.records.invariants.starts import START_CHECKS
 from flowq.adapters.records.invariants.steps import STEP_CHECKS
+from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.reading import flow_spec, result_ref
 from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository
 from flowq.adapters.records.sql.types import DbNow, json_text
@@ -47,11 +48,14 @@ _CHECKS: Final = (
 )
 INVARIANTS: Final = tuple(Invariant(check.name, check.text) for check in _CHECKS)
 
-_ALL = union_all(
-    *(
-        query.add_columns(literal(check.name, String))
-        for check in _CHECKS
-        for query in check.queries
+#: SQLAlchemy needs longer for its constants than PostgreSQL for the answer.
+_ALL: Final = Prepared(
+    union_all(
+        *(
+            query.add_columns(literal(check.name, String))
+            for check in _CHECKS
+            for query in check.queries
+        )
     )
 )
 

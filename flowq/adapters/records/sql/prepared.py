@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Connection, Dialect, Select, UpdateBase
+from sqlalchemy import CompoundSelect, Connection, Dialect, Select, UpdateBase
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -64,8 +64,8 @@ class _CompiledStatement:
 class Prepared:
     """A statement with `bindparam`s that is compiled once."""
 
-    def __init__(self, statement: Select[Any] | UpdateBase) -> None:
-        self.statement = statement
+    def __init__(self, statement: CompoundSelect[Any] | Select[Any] | UpdateBase) -> None:
+        self.statement: Any = statement
         self._compiled: SQLCompiler | None = None
         self._lists: Sequence[str] = ()
         self._has_rows: bool | None = None
