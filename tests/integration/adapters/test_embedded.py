@@ -18,6 +18,7 @@ import redis
 from flowq.adapters import embedded
 from flowq.adapters.embedded import EmbeddedValkey
 from flowq.core.errors import RedisUnavailable
+from tests.tools.session.processes import Process
 from tests.tools.waiting import wait_until
 
 STARTER = """
@@ -48,9 +49,8 @@ def starter() -> Iterator[Starter]:
     started: list[subprocess.Popen[str]] = []
 
     def start(folder: Path) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", STARTER, str(folder)], stdout=subprocess.PIPE, text=True
-        )
+        command = [sys.executable, "-c", STARTER, str(folder)]
+        process = Process[str](command, stdout=subprocess.PIPE, text=True)
         started.append(process)
         return process
 
@@ -273,9 +273,8 @@ time.sleep(600)
 @contextmanager
 def user(folder: Path, code: str = _USER) -> Iterator[subprocess.Popen[str]]:
     """Have a process that uses the server of a folder."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-c", code, str(folder)]
+    process = Process[str](command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline()
     try:

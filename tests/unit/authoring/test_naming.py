@@ -1,10 +1,12 @@
 """Names of steps: the same in the script that submits and in the worker that runs."""
 
-import subprocess
+import os
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.tools.session.processes import run
 
 ROOT = Path(__file__).parents[3]
 
@@ -33,14 +35,8 @@ def test_script_and_module_agree(tmp_path: Path, command: list[str]) -> None:
     (tmp_path / "examples").mkdir()
     (tmp_path / "examples" / "shop.py").write_text(SCRIPT)
 
-    done = subprocess.run(
-        [sys.executable, *command],
-        check=False,
-        cwd=tmp_path,
-        env={"PYTHONPATH": f"{ROOT}:{tmp_path}"},
-        capture_output=True,
-        text=True,
-    )
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{tmp_path}"}
+    done = run([sys.executable, *command], cwd=tmp_path, env=environment)
 
     expected = "examples.shop.work examples.shop.crawl examples.shop.work\n"
     assert (expected, "") == (done.stdout, done.stderr)
@@ -50,14 +46,8 @@ def test_script_outside_the_current_directory_has_its_own_name(tmp_path: Path) -
     """From elsewhere there is no better name than the file's."""
     (tmp_path / "shop.py").write_text(SCRIPT.replace("examples.shop", "shop"))
 
-    done = subprocess.run(
-        [sys.executable, str(tmp_path / "shop.py")],
-        check=False,
-        cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = run([sys.executable, tmp_path / "shop.py"], cwd=ROOT, env=environment)
 
     assert "shop.work shop.crawl shop.work\n" == done.stdout, done.stderr
 
@@ -127,13 +117,7 @@ def test_installed_script_is_named_from_where_it_is_installed(tmp_path: Path) ->
 def _run(command: list[str], folder: Path, *path: str) -> str:
     """Run Python in a folder, which like a Celery worker it imports from if it is to import."""
     also = [str(folder)] if command[0] == "-c" else []
-    done = subprocess.run(
-        [sys.executable, *command],
-        check=False,
-        cwd=folder,
-        env={"PYTHONPATH": ":".join([str(ROOT), *path, *also])},
-        capture_output=True,
-        text=True,
-    )
+    environment = os.environ | {"PYTHONPATH": ":".join([str(ROOT), *path, *also])}
+    done = run([sys.executable, *command], cwd=folder, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -1,9 +1,10 @@
 """Models and migrations agree, both ways, on both databases."""
 
+import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from contextlib import ExitStack
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 import uuid_utils.compat as uuids
@@ -16,6 +17,7 @@ from flowq.adapters.records.migrations import migrate, revisions
 from flowq.adapters.records.sql.tables import VERSION_TABLE, Base
 from flowq.core import errors
 from flowq.core.ids import RunId
+from tests.tools.session.processes import Process
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -59,8 +61,21 @@ def test_database_is_made_from_nothing_taken_back_and_made_again(empty_url: str)
 
 
 def test_upgrades_at_once_take_turns(empty_url: str) -> None:
-    with ProcessPoolExecutor(6, mp_context=get_context("spawn")) as processes:
-        list(processes.map(migrate.upgrade, [empty_url] * 6))
+    code = "import sys; from flowq.adapters.records.migrations import migrate\n"
+    code += "sys.stdin.read(); migrate.upgrade(sys.argv[1])"
+    command = [sys.executable, "-c", code, empty_url]
+    with ExitStack() as stack:
+        begun = [
+            stack.enter_context(Process[str](command, stdin=PIPE, stderr=PIPE, text=True))
+            for _ in range(6)
+        ]
+        for process in begun:  # they wait for each other, so that they begin together
+            assert process.stdin is not None
+            process.stdin.close()
+        for process in begun:
+            assert process.stderr is not None
+            said = process.stderr.read()
+            assert 0 == process.wait(60), said
 
     revisions.check(empty_url)
 

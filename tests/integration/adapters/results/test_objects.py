@@ -1,12 +1,13 @@
 """An object store used before a fork says so in the child, where it would hang; else it works."""
 
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+
+from tests.tools.session import processes
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 
@@ -35,13 +36,8 @@ os.waitpid(child, 0)
 
 def run(url: str, mode: str) -> str:
     started = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PROGRAM, url, mode],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    done = processes.run([sys.executable, "-W", "ignore", "-c", PROGRAM, url, mode])
+    assert 0 == done.returncode, done.stderr
     # The child itself answers at once; the rest is the start of Python.
     assert time.monotonic() - started < 30, done.stderr
     return done.stdout.strip()

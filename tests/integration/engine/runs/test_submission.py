@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from flowq.core.states import RunState
 from flowq.engine.runs import submission as runs
 from flowq.engine.runs.options import SubmitOptions
 from tests.tools.playing import Stage
+from tests.tools.session.processes import run
 
 ROOT = Path(__file__).parents[4]
 SOON = timedelta(minutes=5)
@@ -349,14 +349,7 @@ def test_run_of_a_process_that_dies_after_its_commit_is_sent_by_the_sweeper(
         "FLOWQ_REDIS_URL": "redis://127.0.0.1:1/0",
         "PYTHONPATH": str(ROOT),
     }
-    died = subprocess.run(
-        [sys.executable, "-c", KILLED],
-        check=False,
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    died = run([sys.executable, "-c", KILLED], cwd=ROOT, env=environment)
     run_id = RunId(UUID(died.stdout.strip()))
 
     assert died.returncode == -signal.SIGKILL

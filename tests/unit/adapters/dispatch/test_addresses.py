@@ -1,7 +1,6 @@
 """An app that flowq is put on before it has a broker: which one it gets, and when it is refused."""
 
 import ssl
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from flowq.adapters.dispatch.addresses import (
 from flowq.core.addresses.amqp import read_amqp
 from flowq.core.addresses.redis import RedisAddress, read_redis
 from flowq.core.errors import InvalidSetting
+from tests.tools.session.processes import run
 
 _TLS = "rediss://:pw@given:6380/2?ssl_cert_reqs=none&socket_timeout=9"
 
@@ -206,14 +206,7 @@ except flowq.errors.InvalidSetting as error:
 """
     (tmp_path / "shop.py").write_text(source)
 
-    done = subprocess.run(
-        [sys.executable, "shop.py"],
-        cwd=tmp_path,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = run([sys.executable, "shop.py"], cwd=tmp_path)
 
     assert "the configuration of app 'shop' cannot be loaded" in done.stdout, done.stderr
     assert not (tmp_path / ".flowq").exists()
@@ -224,14 +217,8 @@ def test_worker_of_such_an_app_does_not_begin(tmp_path: Path) -> None:
     source = "import flowq\nfrom celery import Celery\napp = flowq.install(Celery('shop'))\n"
     (tmp_path / "shop.py").write_text(source)
 
-    done = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "shop", "worker", "--pool", "solo"],
-        cwd=tmp_path,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    command = [sys.executable, "-m", "celery", "-A", "shop", "worker", "--pool", "solo"]
+    done = run(command, cwd=tmp_path)
 
     assert 0 != done.returncode
     assert "this worker cannot start: app 'shop' has no broker" in done.stderr

@@ -1,10 +1,11 @@
 """A process may fork while a thread of it writes to SQLite; the child can write too."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.tools.session.processes import run
 
 PROGRAM = """
 import os, sys, threading
@@ -49,14 +50,9 @@ print("done")
 
 
 def test_child_that_is_forked_while_a_thread_writes_can_write(sqlite_url: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PROGRAM, sqlite_url],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+    done = run([sys.executable, "-W", "ignore", "-c", PROGRAM, sqlite_url])
 
+    assert 0 == done.returncode, done.stderr
     assert done.stdout.split() == ["0"] * 10 + ["done"]
 
 
@@ -84,12 +80,7 @@ print("parent", records.autocommit(lambda tx: tx.runs.status(RUN)))
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this system does not tell")
 def test_child_inherits_no_open_file(sqlite_url: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", CLOSED, sqlite_url],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    done = run([sys.executable, "-W", "ignore", "-c", CLOSED, sqlite_url])
 
+    assert 0 == done.returncode, done.stderr
     assert done.stdout.splitlines() == ["child False", "parent None"]

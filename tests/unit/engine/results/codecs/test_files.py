@@ -1,7 +1,6 @@
 """Files travel by content, under their name; copies end with the attempt."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import pytest
 
 from flowq.engine.results.codecs import decode, encode, files, local_files
+from tests.tools.session.processes import run
 
 
 def loaded(path: Path, annotation: Any = Path) -> Path:
@@ -84,14 +84,8 @@ def test_copies_of_a_process_end_with_it_also_when_it_was_killed(tmp_path: Path)
     )
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     for end in ("killed", "ended"):
-        done = subprocess.run(
-            [sys.executable, "-c", code, end],
-            env=environment,
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
-        assert 1 == done.stdout.count(b"flowq-"), done.stderr.decode()
+        done = run([sys.executable, "-c", code, end], env=environment)
+        assert 1 == done.stdout.count("flowq-"), done.stderr
     assert [] == list(tmp_path.iterdir())
 
 
