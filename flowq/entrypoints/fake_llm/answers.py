@@ -27,6 +27,7 @@ class Answer:
     tool: tuple[str, str] | None  #: Name and arguments, as JSON text.
     input_tokens: int
     output_tokens: int
+    cached_tokens: int = 0  #: Of the input tokens.
 
     @property
     def usage(self) -> dict[str, Any]:
@@ -35,7 +36,7 @@ class Answer:
             "prompt_tokens": self.input_tokens,
             "completion_tokens": self.output_tokens,
             "total_tokens": self.input_tokens + self.output_tokens,
-            "prompt_tokens_details": {"cached_tokens": 0},
+            "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
         }
 
 
@@ -44,7 +45,9 @@ def tokens(text: str) -> int:
     return math.ceil(len(text) / 4)
 
 
-def answer(request: Mapping[str, Any], *, wrong: bool, empty: bool, output: int | None) -> Answer:
+def answer(
+    request: Mapping[str, Any], *, wrong: bool, empty: bool, output: int | None, cached: int = 0
+) -> Answer:
     """Return the answer to a request for a chat completion.
 
     Args:
@@ -52,6 +55,7 @@ def answer(request: Mapping[str, Any], *, wrong: bool, empty: bool, output: int 
         wrong: Whether the answer fits no schema.
         empty: Whether it has no text.
         output: Its tokens, instead of those of its text.
+        cached: How many of the input tokens count as cached, at most.
     """
     messages = request.get("messages", [])
     prompt = _prompt(messages)
@@ -65,7 +69,8 @@ def answer(request: Mapping[str, Any], *, wrong: bool, empty: bool, output: int 
         text = _text(request, prompt, wrong=wrong)
     spoken = text if text is not None else "".join(tool or ())
     written = tokens(spoken) if output is None else output
-    return Answer(text, tool, sum(tokens(_content(each)) for each in messages), written)
+    read = sum(tokens(_content(each)) for each in messages)
+    return Answer(text, tool, read, written, min(cached, read))
 
 
 def conversation(request: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ of the name, so `gpt-4o` and `fake` answer at once and well.
     badjson  a body that is no JSON
     wrong    an answer that fits no schema
     out800   an answer of 800 tokens, as far as its usage says
+    cached20 20 input tokens were in the provider's cache, as far as its usage says; at most all
     empty    an answer without any text
 
 A fault may say how often: `429x2` hits the first two calls of each conversation, as told by its
@@ -25,6 +26,7 @@ _RETRY: Final = re.compile(r"retry(\d+)s")
 _STATUS: Final = re.compile(r"([45]\d\d)(?:x(\d+))?")
 _KIND: Final = re.compile(r"(cut|badjson|wrong|empty)(?:x(\d+))?")
 _OUTPUT: Final = re.compile(r"out(\d+)")
+_CACHED: Final = re.compile(r"cached(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Behaviour:
     seconds: float = 0.0  #: Before it answers.
     retry_after: int = 1  #: What a 429 asks for.
     output_tokens: int | None = None  #: Instead of those of the text.
+    cached_tokens: int = 0  #: Of those of the input, at most.
     faults: tuple[Fault, ...] = field(default=())
 
     def fault(self, earlier: int) -> Fault | None:
@@ -65,7 +68,7 @@ class Behaviour:
 
 def behaviour(model: str) -> Behaviour:
     """Read a model's name."""
-    seconds, retry_after, output = 0.0, 1, None
+    seconds, retry_after, output, cached = 0.0, 1, None, 0
     faults: list[Fault] = []
     for part in model.split("-"):
         if found := _SECONDS.fullmatch(part):
@@ -74,6 +77,8 @@ def behaviour(model: str) -> Behaviour:
             retry_after = int(found[1])
         elif found := _OUTPUT.fullmatch(part):
             output = int(found[1])
+        elif found := _CACHED.fullmatch(part):
+            cached = int(found[1])
         elif found := _STATUS.fullmatch(part) or _KIND.fullmatch(part):
             faults.append(Fault(found[1], int(found[2]) if found[2] else None))
-    return Behaviour(seconds, retry_after, output, tuple(faults))
+    return Behaviour(seconds, retry_after, output, cached, tuple(faults))

@@ -161,7 +161,11 @@ class _Chat(_Call):
     ) -> bool:
         kind = fault.kind if fault else ""
         said = answer(
-            request, wrong=kind == "wrong", empty=kind == "empty", output=how.output_tokens
+            request,
+            wrong=kind == "wrong",
+            empty=kind == "empty",
+            output=how.output_tokens,
+            cached=how.cached_tokens,
         )
         if request.get("stream"):
             if not await self._stream(model, request, said, fault):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from flowq.entrypoints.fake_llm.answers import answer
 from flowq.entrypoints.fake_llm.faults import behaviour
 
 
@@ -40,3 +41,14 @@ def test_a_name_says_times_and_tokens() -> None:
     fault = how.fault(0)
     assert fault is not None
     assert 429 == fault.status
+
+
+@pytest.mark.parametrize("model, cached", [("fake", 0), ("fake-cached2", 2), ("fake-cached900", 3)])
+def test_a_name_says_how_much_was_cached_of_what_there_is(model: str, cached: int) -> None:
+    request = {"messages": [{"role": "user", "content": "twelve chars"}]}
+    said = answer(
+        request, wrong=False, empty=False, output=None, cached=behaviour(model).cached_tokens
+    )
+
+    assert (3, cached) == (said.input_tokens, said.cached_tokens)
+    assert {"cached_tokens": cached} == said.usage["prompt_tokens_details"]
