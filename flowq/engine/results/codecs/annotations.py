@@ -186,6 +186,9 @@ def problems(error: ValidationError, *, got: Callable[[Any], str] | None = None)
 def _problem(problem: Any, got: Callable[[Any], str]) -> str:
     place = as_path(problem["loc"])
     text = _expectation(problem["type"], problem["msg"], lambda: got(problem["input"]))
+    kind = type(problem["input"])
+    if problem["type"] == "is_instance_of" and problem["msg"].endswith(f" {kind.__name__}"):
+        text += f" of {kind.__module__.partition('.')[0]}"  # pandas and polars have a DataFrame
     return f"{place}: {text}" if place else text
 
 

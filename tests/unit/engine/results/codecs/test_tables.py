@@ -101,3 +101,11 @@ def test_no_table_library_is_imported_for_other_values() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=True)
     assert b"[]" == done.stdout.strip()
+
+
+def test_table_of_another_library_is_named() -> None:
+    """Both classes have one name, so the library makes the difference."""
+    pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    table = pandas.DataFrame({"a": [1]})
+    with pytest.raises(StepError, match="an instance of DataFrame, got a DataFrame of pandas"):
+        coerce(table, adapter_for(polars.DataFrame), where="rows of report")
