@@ -29,6 +29,7 @@ from flowq.engine.model.rows import RunView
 from flowq.engine.registry.registry import registry
 from flowq.engine.results.codecs import adapter_for, coerce
 from flowq.engine.runs import cancel, pause, signals
+from flowq.engine.sweeper import retention
 from flowq.engine.waits.explain import timed_out
 
 R = TypeVar("R")
@@ -244,6 +245,21 @@ class Run(Rerunning, Generic[R_co]):
             RunNotFound: the run is gone.
         """
         return cancel.cancel(bootstrap.engine(), self.newest.id, reason)
+
+    def delete(self) -> int:
+        """Delete the run and its child runs, with their steps, calls of models, results and logs.
+
+        Their cost is no longer in the sums of `flowq runs cost`.
+
+        Returns:
+            The number of deleted runs.
+
+        Raises:
+            RunNotFound: the run is gone.
+            InvalidInput: it, or a child run, has not ended; it is a child run; or a rerun exists.
+            Unavailable: the database, or the object store, cannot be used now.
+        """
+        return retention.delete_now(bootstrap.engine(), self.id)
 
     def send_signal(self, name: str, payload: Any = None, *, session: object = None) -> None:
         """Send the run a signal, which its flow receives with `flowq.signal(name)`.

@@ -1,8 +1,7 @@
 """What a run passes on to its child runs beside user and priority: budgets, labels and its share.
 
 Labels are those parts of the metadata of the outermost run by which costs are grouped: short
-scalars, as text. They are copied to each call of a model, so that costs are summed from one table
-and outlive the run.
+scalars, as text. They are copied to each call of a model, so that costs are summed from one table.
 """
 
 from collections.abc import Mapping

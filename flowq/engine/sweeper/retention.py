@@ -20,8 +20,10 @@ from functools import partial
 from itertools import chain, islice
 from typing import Final
 
+from flowq.core.errors import InvalidInput, RunNotFound
 from flowq.core.ids import FIRST_ID, RunId
 from flowq.core.results import BLOCKS, LOGS, OBJECTS
+from flowq.core.states import TERMINAL_RUN_STATES
 from flowq.engine.engine import Engine
 from flowq.engine.ports import Transaction
 
@@ -120,6 +122,40 @@ def delete_run(engine: Engine, root: RunId) -> int:
     for run_id in tree.runs:
         engine.definitions.forget(run_id)
     return len(tree.runs)
+
+
+def delete_now(engine: Engine, run_id: RunId) -> int:
+    """Delete a run with its child runs at once, whatever its age.
+
+    Returns:
+        How many runs that were.
+
+    Raises:
+        RunNotFound: there is no such run.
+        InvalidInput: it, or a child run, has not ended; it is a child run; or it has a rerun.
+        Unavailable: the database, or the object store, cannot be used now.
+    """
+    run = engine.records.autocommit(lambda tx: tx.runs.head(run_id))
+    if run is None:
+        raise RunNotFound(f"there is no run {run_id}", hint="flowq runs ls")
+    if run.status not in TERMINAL_RUN_STATES:
+        raise InvalidInput(
+            f"run {run_id} cannot be deleted: it is {run.status}",
+            hint=f"first: flowq runs cancel {run_id} --wait",
+        )
+    if run.parent is not None:
+        raise InvalidInput(
+            f"run {run_id} cannot be deleted: it is a child run, and its parent run has its result",
+            hint="delete the run that has started it",
+        )
+    deleted = delete_run(engine, run_id)
+    if not deleted:
+        raise InvalidInput(
+            f"run {run_id} cannot be deleted: a child run has not ended, or a rerun exists",
+            hint="delete the rerun first",
+        )
+    logger.info("deleted run %s on request", run_id, extra={"action": "delete", "runs": deleted})
+    return deleted
 
 
 def _delete_unnamed(engine: Engine) -> tuple[int, str]:

@@ -52,6 +52,7 @@ def test_every_command_is_listed() -> None:
         "runs resume",
         "runs rerun",
         "runs signal",
+        "runs delete",
         "runs cost",
         "schedules ls",
         "schedules show",

@@ -1,7 +1,7 @@
 """Which runs a command acts on: given ids, or a filter, confirmed with the number of runs."""
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _META: Final = "flowq.chosen"
+_FILTERS: Final = ("flow_name", "state", "since", "older_than", "user_id", "search")
 #: Runs that one command acts on.
 _MAX_RUNS: Final = 10_000
 
@@ -46,10 +47,21 @@ _OPTIONS: Final = (
         metavar="SPAN",
         help="Started within the last, e.g., 30m, 2h or 7d.",
     ),
+    _option(
+        "--older-than",
+        "older_than",
+        type=options.SPAN,
+        metavar="SPAN",
+        help="Started longer ago than, e.g., 30d.",
+    ),
     _option("--user", "user_id", metavar="ID", help="Of this user."),
     _option("--search", metavar="TERMS", help="As in Flower: metadata.a=b error=KeyError …"),
     _option("--yes", is_flag=True, help="Do not ask for a confirmation."),
 )
+
+
+def _before_now(span: timedelta | None) -> datetime | None:
+    return None if span is None else datetime.now(UTC) - span
 
 
 def chosen(
@@ -77,7 +89,7 @@ def chosen(
     from flowq.entrypoints.terms import parse_terms
 
     given: Mapping[str, Any] = click.get_current_context().meta[_META]
-    has_filter = any(given[name] for name in ("flow_name", "state", "since", "user_id", "search"))
+    has_filter = any(given[name] for name in _FILTERS)
     if bool(given["run_ids"]) == has_filter:
         raise click.UsageError("give ids of runs, or a filter such as --flow NAME, not both")
     if not has_filter:
@@ -86,7 +98,8 @@ def chosen(
         states=frozenset({RunState(given["state"])}) & able if given["state"] else usual or able,
         flow_name=given["flow_name"],
         user_id=given["user_id"],
-        since=None if given["since"] is None else datetime.now(UTC) - given["since"],
+        since=_before_now(given["since"]),
+        until=_before_now(given["older_than"]),
         children=False,
     )
     terms = parse_terms(given["search"] or "")

@@ -20,6 +20,7 @@ from flowq.entrypoints.cli.group import LazyGroup
         "resume": "runs.steer:resume",
         "rerun": "runs.rerun:rerun",
         "signal": "runs.steer:signal",
+        "delete": "runs.delete:delete",
         "cost": "runs.cost:cost",
     },
 )
@@ -27,7 +28,7 @@ def runs() -> None:
     """Show and change recorded runs.
 
     ls, show, watch, events, logs, result, pause, resume, cancel, rerun, signal,
-    cost.
+    delete, cost.
 
     An ID may be shortened to its first characters.
     """
