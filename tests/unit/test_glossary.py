@@ -27,7 +27,7 @@ STATES: dict[str, type[StrEnum]] = {
     "of a run": RunState,
     "of a step run": StepState,
     "why a run stopped (`stop_kind`)": StopKind,
-    "how an attempt ended that another followed (`outcome`)": AttemptEnd,
+    "the end of an attempt that another followed (`outcome`)": AttemptEnd,
     "of a call of a model": RequestStatus,
     "what is known of its cost (`cost_status`)": CostStatus,
     "what a step of a spec is (`kind`)": StepKind,

@@ -140,14 +140,7 @@ NOT_YET: Final[dict[str, int]] = {
     "docs/documents/blueprints.md": 17,
     "docs/documents/pipelines.md": 14,
     "docs/documents/playbooks.md": 21,
-    "docs/documents/workflows.md": 1,
-    "docs/flows/limits.md": 1,
-    "docs/http/blocks.md": 4,
-    "docs/http/index.md": 14,
-    "docs/http/playbooks.md": 5,
-    "docs/reference/errors.md": 13,
-    "docs/reference/glossary.md": 23,
-    "docs/reference/settings.md": 14,
+    "docs/reference/glossary.md": 1,
     "docs/tutorial/quickstart.md": 1,
 }
 

@@ -202,7 +202,7 @@ def _of_child(
     return inner or [
         Waiting(
             Reason.CHILD_RUN,
-            f"waits for its child run {child}, which has not ended",
+            f"waits for its child run {child}, which is not finished",
             hint=f"flowq runs show {child}",
             step=label(step),
             state=step.state,
