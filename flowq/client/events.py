@@ -12,7 +12,7 @@ from flowq.client.followers import Followers
 from flowq.core.events import Event
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES
-from flowq.engine.events.follow import follow, position
+from flowq.engine.events.follow import follow
 from flowq.engine.runtime.blocking import would_block
 from flowq.engine.waits.explain import timed_out
 
@@ -78,8 +78,6 @@ class RunEvents:
                 yield event
             return
         refuse_to_hold_a_worker(self._run_id, self._flow_name)
-        if self._after is not None:
-            position(self._after)
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
         pages = read(_FOLLOWERS, self._run_id, self._after, deadline=deadline)
         async with aclosing(pages):

@@ -22,6 +22,7 @@ from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
 from flowq.engine.advance.finish import output
 from flowq.engine.attempts import budgets
+from flowq.engine.events.follow import position
 from flowq.engine.logs import reading
 from flowq.engine.logs.reading import log_filter
 from flowq.engine.model.logs import LogLine
@@ -190,10 +191,12 @@ class Run(Rerunning, Generic[R_co]):
 
         Raises:
             ResultTimeout: while it is used: the run did not end in time. It continues.
+            InvalidInput: `after` is not the id of an event.
             WouldBlock: while it is used: the run has not ended, and this code runs in a worker.
-            InvalidInput: while it is used: `after` is not the id of an event.
             RunNotFound: while it is used: the run was deleted.
         """
+        if after is not None:
+            position(after)
         return RunEvents(self.id, self.flow_name, after, timeout, wait=wait)
 
     def logs(
