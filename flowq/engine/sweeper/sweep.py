@@ -317,16 +317,22 @@ class Sweeper:
         self._stop.set()
 
     def _run(self) -> None:
+        # The schedules of the code are recorded when a worker starts, not after a first pause.
+        self._guarded(lambda: _declare(self._engine))
         # Workers that were started together should not always sweep at the same time.
         pause = self._interval.total_seconds()
         while self._pause(pause * (0.75 + self._engine.chance() / 2)):
-            try:
-                sweep(self._engine, grace=self._interval)
-            except Unavailable as error:
-                logger.warning("the sweeper waits: %s", error, extra={"action": "sweep"})
-            except Exception:
-                # It must survive any error, because it repairs them.
-                logger.exception("a sweeper pass failed", extra={"action": "sweep"})
+            self._guarded(lambda: sweep(self._engine, grace=self._interval))
+
+    @staticmethod
+    def _guarded(work: Callable[[], object]) -> None:
+        try:
+            work()
+        except Unavailable as error:
+            logger.warning("the sweeper waits: %s", error, extra={"action": "sweep"})
+        except Exception:
+            # It must survive any error, because it repairs them.
+            logger.exception("a sweeper pass failed", extra={"action": "sweep"})
 
     def _pause(self, seconds: float) -> bool:
         """Pause until the time is over or a pass is requested; return False after `stop`."""

@@ -23,7 +23,9 @@ from flowq.engine.registry.registry import registry
 from flowq.engine.schedules import control
 from flowq.engine.schedules.declaring import declare_all
 from flowq.engine.schedules.starting import start_due
+from flowq.engine.sweeper.sweep import Sweeper
 from tests.tools.playing import Stage
+from tests.tools.waiting import wait_until
 
 HOUR = timedelta(hours=1)
 
@@ -349,6 +351,20 @@ def test_backfills_are_bounded_and_one_at_a_time(stage: Stage) -> None:
 
     sweep(stage)
     assert [] == rows(stage)
+
+
+def test_a_worker_records_schedules_before_the_first_pause_of_its_sweeper(stage: Stage) -> None:
+    schedule("s", job, cron="0 2 * * *", inputs={"value": 7})
+    sweeper = Sweeper(stage.engine, 1000 * HOUR)
+
+    sweeper.start()
+    try:
+        records = stage.records
+        wait_until(
+            lambda: records.autocommit(lambda tx: tx.schedules.find("s")), what="it is recorded"
+        )
+    finally:
+        sweeper.stop()
 
 
 def test_a_declaration_is_recorded_once_and_changed_with_the_code(stage: Stage) -> None:
