@@ -20,7 +20,12 @@ from rich.text import Text
 
 from flowq import bootstrap
 from flowq.client import Run
-from flowq.core.states import TERMINAL_RUN_STATES, TERMINAL_STEP_STATES, StepState
+from flowq.core.states import (
+    TERMINAL_RUN_STATES,
+    TERMINAL_STEP_STATES,
+    RunState,
+    StepState,
+)
 from flowq.engine.model.rows import RunView, StepView
 from flowq.engine.waits.explain import timed_out
 from flowq.entrypoints import formatting
@@ -57,8 +62,7 @@ def follow(
         while True:
             looked = time.monotonic()
             view = run.view()
-            lonely = looked - began > _LONELY and _untouched(view)
-            display.update(view, _remark(worker_hint) if lonely else None)
+            display.update(view, remark(view, looked - began, worker_hint))
             if view.status in TERMINAL_RUN_STATES:
                 return view
             check()
@@ -72,12 +76,15 @@ def follow(
             time.sleep(pause)
 
 
-def _untouched(view: RunView) -> bool:
-    return not any(step.attempts for step in view.steps)
-
-
-def _remark(worker_hint: str | None) -> str:
-    return f"no worker has taken it yet; is a worker running?  {worker_hint or 'flowq doctor'}"
+def remark(view: RunView, seconds: float, worker_hint: str | None) -> str | None:
+    """Return why a run that is shown for some time does not move, if that can be said."""
+    if view.status is RunState.PAUSED:
+        why = f"the run is paused: {view.error}" if view.error else "the run is paused"
+        return f"{why}\n  flowq runs show {view.id}"
+    if seconds > _LONELY and not any(step.attempts for step in view.steps):
+        hint = worker_hint or "flowq doctor"
+        return f"no worker has taken it yet; is a worker running?  {hint}"
+    return None
 
 
 # --- on a terminal --------------------------------------------------------------------------------
@@ -240,7 +247,7 @@ class Lines:
         for line in self._changes(view):
             self._console.print(line, soft_wrap=True)
         if remark and remark != self._remark:
-            self._console.print(Text(remark))
+            self._console.print(Text(remark), soft_wrap=True)
         self._remark = remark
 
     def _changes(self, view: RunView) -> Iterable[Text]:

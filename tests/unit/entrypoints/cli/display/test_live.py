@@ -13,7 +13,7 @@ from rich.console import Console
 from flowq.core.ids import RunId
 from flowq.core.states import RunState, StepState
 from flowq.engine.model.rows import RunView, StepView
-from flowq.entrypoints.cli.display.live import Lines, Redrawn, fitting, items
+from flowq.entrypoints.cli.display.live import Lines, Redrawn, fitting, items, remark
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 S = StepState
@@ -71,12 +71,12 @@ def a_run(*steps: StepView, status: RunState = RunState.RUNNING) -> RunView:
     )
 
 
-def shown(*views: RunView, remark: str | None = None) -> list[str]:
+def shown(*views: RunView, said: str | None = None) -> list[str]:
     """Return the lines that a log gets from these looks."""
     file = io.StringIO()
     lines = Lines(Console(file=file, width=200, color_system=None))
     for view in views:
-        lines.update(view, remark)
+        lines.update(view, said)
     return file.getvalue().splitlines()
 
 
@@ -122,7 +122,18 @@ def test_log_says_why_a_step_is_tried_again() -> None:
 def test_remark_is_made_once() -> None:
     view = a_run(a_step())
 
-    assert ["● measure  running  2.0 s", "hurry"] == shown(view, view, remark="hurry")
+    assert ["● measure  running  2.0 s", "hurry"] == shown(view, view, said="hurry")
+
+
+def test_remark_says_why_a_run_does_not_move() -> None:
+    fresh, paused = a_run(a_step(attempts=0)), a_run(a_step(), status=RunState.PAUSED)
+    command = f"\n  flowq runs show {paused.id}"
+
+    assert remark(a_run(a_step()), 60, "flowq worker") is None
+    assert remark(fresh, 1, "flowq worker") is None
+    assert "is a worker running?  flowq worker" in str(remark(fresh, 60, "flowq worker"))
+    assert remark(replace(paused, error="lunch"), 1, None) == f"the run is paused: lunch{command}"
+    assert remark(paused, 1, None) == f"the run is paused{command}"
 
 
 def test_table_shows_items_attempts_and_totals() -> None:
