@@ -73,13 +73,12 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target), anchor
 
 
-def test_the_readme_shows_what_the_quickstart_builds() -> None:
-    """The first flow that a newcomer reads is the same in both, but for empty lines."""
-    readme, quickstart = (
-        list(filter(None, blocks(page)[0].splitlines()))
-        for page in (ROOT / "README.md", ROOT / "docs/tutorial/quickstart.md")
+def test_the_first_flow_is_the_same_wherever_a_newcomer_begins() -> None:
+    readme, site, tutorial = (
+        blocks(ROOT / page)[0]
+        for page in ("README.md", "docs/index.md", "docs/tutorial/first-flow.md")
     )
-    assert quickstart == readme
+    assert readme == site == tutorial
 
 
 ARCHITECTURE = ROOT / "docs/project/architecture.md"

@@ -26,9 +26,13 @@ def test_strict_mypy_accepts_what_users_write(tmp_path: Path) -> None:
     """
     definition, use = BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))[:2]
     body = "".join(f"    {line}\n" for line in use.splitlines())
-    (tmp_path / "count.py").write_text(f"{definition}\n\ndef main() -> None:\n{body}")
+    (tmp_path / "digest.py").write_text(f"{definition}\n\ndef main() -> None:\n{body}")
     shutil.copy(Path(__file__).with_name("code_of_users.py"), tmp_path / "project.py")
-    wrong = ["from count import count", "count.enqueue(7)", "x: str = count.enqueue('x').result()"]
+    wrong = [
+        "from digest import digest",
+        "digest.enqueue(7)",
+        "x: int = digest.enqueue('x').result()",
+    ]
     (tmp_path / "wrong.py").write_text("\n".join(wrong))
     (tmp_path / "mypy.ini").write_text(f"[mypy]\n[mypy-{','.join(DEEP)}]\nfollow_imports = skip\n")
 

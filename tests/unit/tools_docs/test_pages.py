@@ -82,5 +82,5 @@ def test_a_block_without_an_end_is_refused(page: Path) -> None:
 
 def test_pages_with_code_are_found() -> None:
     found = set(map(name_of, pages()))
-    assert {"README.md", "docs/tutorial/quickstart.md"} <= found
-    assert "docs/index.md" in set(map(name_of, every_page())) - found
+    assert {"README.md", "docs/tutorial/first-flow.md"} <= found
+    assert "docs/how-to/index.md" in set(map(name_of, every_page())) - found

@@ -80,7 +80,7 @@ def remark(view: RunView, seconds: float, worker_hint: str | None) -> str | None
     """Return why a run that is shown for some time does not move, if that can be said."""
     if view.status is RunState.PAUSED:
         why = f"the run is paused: {view.error}" if view.error else "the run is paused"
-        return f"{why}\n  flowq runs show {view.id}"
+        return f"{why}  flowq runs show {view.id}"
     if seconds > _LONELY and not any(step.attempts for step in view.steps):
         hint = worker_hint or "flowq doctor"
         return f"no worker has taken it yet; is a worker running?  {hint}"

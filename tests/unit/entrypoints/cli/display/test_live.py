@@ -127,7 +127,7 @@ def test_remark_is_made_once() -> None:
 
 def test_remark_says_why_a_run_does_not_move() -> None:
     fresh, paused = a_run(a_step(attempts=0)), a_run(a_step(), status=RunState.PAUSED)
-    command = f"\n  flowq runs show {paused.id}"
+    command = f"  flowq runs show {paused.id}"
 
     assert remark(a_run(a_step()), 60, "flowq worker") is None
     assert remark(fresh, 1, "flowq worker") is None
