@@ -21,7 +21,7 @@ from flowq.core.ids import RunId, StepRunId, batch_of_nodes, node_id
 from flowq.core.limits.budgets import BudgetSpec
 from flowq.core.planner import plan
 from flowq.core.references import references
-from flowq.core.spec import Gate, StepSpec
+from flowq.core.spec import FlowSpec, Gate, StepSpec
 from flowq.core.states import StepState
 from flowq.engine.model.rows import Definition, ReleasePlan, StepRef
 from flowq.engine.ports import Dispatcher, Events, Records, Tracing
@@ -39,6 +39,11 @@ from flowq.engine.runtime.run_ends import RunEndWatcher
 _MAX_SIBLINGS = 16
 #: Specs of called steps that are cached for a run.
 _MAX_CALLED = 100
+#: Of all cached definitions together, in bytes as `footprint` estimates them.
+_MAX_CACHED = 64 * 1024 * 1024
+#: What a step without arguments takes, and each value in its arguments beside its characters.
+_STEP_BYTES = 2048
+_VALUE_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +169,39 @@ class RunDefinition:
         return ReleasePlan(batch, tuple(one for one in wait_for if one != key), resend_after)
 
 
-class DefinitionCache:
-    """Definitions and graphs of the most recently used runs; they never change."""
+def footprint(spec: FlowSpec) -> int:
+    """Estimate how many bytes of memory a spec and its graph take.
 
-    def __init__(self, records: Records, size: int = 512) -> None:
+    Most specs take a few kilobytes; one with a list of 100,000 items in it takes some megabytes.
+    """
+    lists = [step.map.items for step in spec.steps if step.map is not None]
+    values: list[object] = [*lists, *(step.arguments for step in spec.steps), spec.output]
+    total = _STEP_BYTES * (1 + len(spec.steps))
+    while values:
+        value = values.pop()
+        total += _VALUE_BYTES
+        if isinstance(value, str):
+            total += len(value)
+        elif isinstance(value, dict):
+            values += value.values()
+        elif isinstance(value, list | tuple):
+            values += value
+    return total
+
+
+class DefinitionCache:
+    """Definitions and graphs of the most recently used runs; they never change.
+
+    It is bounded by memory, since runs with large literal inputs are large. The newest definition
+    is kept whatever its size: the next steps of its run need it.
+    """
+
+    def __init__(self, records: Records, most_bytes: int = _MAX_CACHED) -> None:
         self._records = records
         self._lock = Lock()
-        self._known: LRUCache[RunId, RunDefinition] = LRUCache(size)
+        self._known: LRUCache[RunId, RunDefinition] = LRUCache(
+            most_bytes, lambda known: min(footprint(known.definition.spec), most_bytes)
+        )
 
     def get(self, run_id: RunId) -> RunDefinition:
         """Return the definition of a run.
