@@ -31,6 +31,7 @@ from flowq.adapters.records.connections.external import (
 )
 from flowq.adapters.records.connections.fork_guard import ForkGuard
 from flowq.adapters.records.connections.identity import DatabaseIdentity, identity_of
+from flowq.adapters.records.connections.kept import KeptConnections
 from flowq.adapters.records.connections.watchdog import Watchdog
 from flowq.adapters.records.migrations.revisions import check_on
 from flowq.adapters.records.transaction import SqlTransaction
@@ -54,6 +55,7 @@ class SqlRecords(Records):
     def __init__(self, url: str, *, pool_size: int = 10, timeout: float = 60.0) -> None:
         # Twice the client's limit: a live client gives up first, with the reason.
         self.engine = open_engine(url, pool_size=pool_size, autocommit=True, limit=2 * timeout)
+        self._connections = KeptConnections(self.engine)
         self.url = self.engine.url
         self._checked = False
         self._place: DatabaseIdentity | None = None
@@ -115,7 +117,7 @@ class SqlRecords(Records):
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
         """Yield a connection; the first one checks the revision of the tables."""
-        with self.engine.connect() as connection, self._watch(connection):
+        with self._connections.use() as connection, self._watch(connection):
             try:
                 if not self._checked:
                     self._settled(connection, lambda _: check_on(connection))
@@ -161,6 +163,7 @@ class SqlRecords(Records):
 
     def close(self) -> None:
         """Close the pooled connections."""
+        self._connections.close()
         self.engine.dispose()
 
     def _translated(self, error: SQLAlchemyError) -> Exception:
