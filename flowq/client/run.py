@@ -15,9 +15,10 @@ from uuid import UUID
 
 from flowq import bootstrap
 from flowq.client.awaiting import until_ended, within
-from flowq.client.events import RunEvents, refuse_to_hold_a_worker
+from flowq.client.events import RunEvents
 from flowq.client.rerunning import Rerunning
-from flowq.core.errors import ResultTimeout, RunCancelled, RunFailed, RunNotFound
+from flowq.client.waiting import not_there, standing, too_late, wait
+from flowq.core.errors import RunCancelled, RunFailed, RunNotFound
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
 from flowq.engine.advance.finish import output
@@ -31,13 +32,9 @@ from flowq.engine.registry.registry import registry
 from flowq.engine.results.codecs import adapter_for, coerce
 from flowq.engine.runs import cancel, pause, signals
 from flowq.engine.sweeper import retention
-from flowq.engine.waits.explain import timed_out
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
-
-#: Seconds after which a waiter reads the row without a notification.
-LOOK_AGAIN = 1.0
 
 
 @dataclass(frozen=True)
@@ -72,10 +69,7 @@ class Run(Rerunning, Generic[R_co]):
     @property
     def status(self) -> RunState:
         """The state of the run now."""
-        state = bootstrap.engine().records.autocommit(lambda tx: tx.runs.status(self.id))
-        if state is None:
-            raise self._not_there()
-        return state
+        return standing(self.id)[0]
 
     @property
     def progress(self) -> float:
@@ -87,14 +81,8 @@ class Run(Rerunning, Generic[R_co]):
         """Return the run and its steps as they are now."""
         view = bootstrap.engine().records.autocommit(lambda tx: tx.runs.view(self.id))
         if view is None:
-            raise self._not_there()
+            raise not_there(self.id)
         return view
-
-    def _not_there(self) -> RunNotFound:
-        return RunNotFound(
-            f"there is no run {self.id}",
-            hint="it was deleted, or the transaction that enqueued it is not committed",
-        )
 
     @property
     def newest(self) -> "Run[R_co]":
@@ -169,10 +157,10 @@ class Run(Rerunning, Generic[R_co]):
     def _follow(self, timeout: float | None) -> "tuple[Run[R_co], RunState]":
         """Wait for the last run as which this one continues; return that, and its state."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        last, state = self, _wait(self, timeout, deadline)
-        while state is RunState.COMPLETED and (following := last.newest) != last:
-            last = following
-            state = _wait(last, timeout, deadline)
+        last, (state, following) = self, wait(self.id, self.flow_name, timeout, deadline)
+        while state is RunState.COMPLETED and following is not None:
+            last = replace(last, id=following)
+            state, following = wait(last.id, last.flow_name, timeout, deadline)
         return last, state
 
     def events(
@@ -366,19 +354,6 @@ def _value(run: Run[R], state: RunState) -> R:
     return coerce(value, adapter_for(flow.returns), where=where)  # type: ignore[no-any-return]
 
 
-def _wait(run: Run[Any], timeout: float | None, deadline: float | None) -> RunState:
-    if (state := run.status) in TERMINAL_RUN_STATES:
-        return state
-    refuse_to_hold_a_worker(run.id, run.flow_name)
-    with bootstrap.engine().events.listening(run.id) as wait:
-        while (state := run.status) not in TERMINAL_RUN_STATES:
-            left = LOOK_AGAIN if deadline is None else deadline - time.monotonic()
-            if left <= 0:
-                raise _too_late(run, state, timeout)
-            wait(min(LOOK_AGAIN, left))
-    return state
-
-
 async def _await_end(run: Run[Any], seconds: float | None, deadline: float | None) -> RunState:
     try:
         state = await until_ended(run.id, run.flow_name, deadline)
@@ -386,12 +361,7 @@ async def _await_end(run: Run[Any], seconds: float | None, deadline: float | Non
         now = await asyncio.to_thread(lambda: run.status)
         if now in TERMINAL_RUN_STATES:
             return now
-        raise await asyncio.to_thread(_too_late, run, now, seconds) from None
+        raise await asyncio.to_thread(too_late, run.id, now, seconds) from None
     if state is None:
-        raise run._not_there()  # noqa: SLF001 - of this module
+        raise not_there(run.id)
     return state
-
-
-def _too_late(run: Run[Any], state: RunState, timeout: float | None) -> ResultTimeout:
-    assert timeout is not None
-    return timed_out(bootstrap.engine(), run.id, f"is still {state}", timeout)

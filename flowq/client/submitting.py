@@ -9,7 +9,8 @@ from uuid import UUID
 
 from flowq import bootstrap
 from flowq.client.awaiting import within
-from flowq.client.run import LOOK_AGAIN, Run
+from flowq.client.run import Run
+from flowq.client.waiting import LOOK_AGAIN
 from flowq.core.errors import RunFailed
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.states import TERMINAL_RUN_STATES
