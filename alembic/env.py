@@ -14,7 +14,8 @@ from sqlalchemy import Connection, Engine
 
 from alembic import context
 from flowq.adapters.records.connections.engine import begin_on, open_engine, read_url, session_of
-from flowq.adapters.records.migrations.online import LOCK_TIMEOUT, TURN  # and `op.ensure_index`
+from flowq.adapters.records.migrations.online import LOCK_TIMEOUT  # and `op.ensure_index`
+from flowq.adapters.records.migrations.revisions import TURN
 from flowq.adapters.records.sql.tables import VERSION_TABLE, Base
 from flowq.settings import Settings
 

@@ -1,7 +1,9 @@
 """Public names that are imported at first use."""
 
 import colorsys
+import gc
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -31,3 +33,26 @@ def test_module_is_imported_when_its_name_is_used(monkeypatch: pytest.MonkeyPatc
     assert package.hsv_to_rgb is colorsys.hsv_to_rgb
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
         get("that")
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_is_looked_for_after_an_import_and_not_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, enabled: bool
+) -> None:
+    """Also when the import fails; and who does not want it is not given it."""
+    lines = "import gc\nseen = gc.isenabled()\n"
+    (tmp_path / "looks.py").write_text(lines)
+    (tmp_path / "fails.py").write_text(f"{lines}raise OSError(seen)")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "lazily", ModuleType("lazily"))
+    get, _ = public_names("lazily", {"looks": "seen", "fails": "none"})
+    (gc.enable if enabled else gc.disable)()
+    try:
+        assert get("seen") is False
+        assert gc.isenabled() is enabled
+        with pytest.raises(OSError, match="False"):
+            get("none")
+        assert gc.isenabled() is enabled
+    finally:
+        gc.enable()
+        sys.modules.pop("looks", None)

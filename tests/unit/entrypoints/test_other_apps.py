@@ -76,4 +76,5 @@ def test_a_worker_of_another_app_starts_nothing_beside_an_app_with_flowq(tmp_pat
     loaded = loaded_by(tmp_path, _BOTH, "-A", "other:app", "worker", "--pool", "solo")
 
     assert "flowq.entrypoints.worker" in loaded
+    assert "alembic" not in loaded  # which only those need who migrate
     assert not (tmp_path / ".flowq").exists()

@@ -19,8 +19,6 @@ from sqlalchemy.schema import CreateIndex
 
 from flowq.adapters.records.connections.engine import session_of
 
-#: The advisory lock of migrations, of which one at a time has the turn.
-TURN: Final = 7046029254386353131
 #: A change that waits for a long transaction of others makes all that come after it wait, too.
 LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '5s'"
 _IS_VALID: Final = text(

@@ -18,6 +18,8 @@ from flowq.core.errors import DatabaseNotMigrated, DatabaseTooNew
 
 T = TypeVar("T")
 
+#: The advisory lock of migrations, of which one at a time has the turn.
+TURN: Final = 7046029254386353131
 #: Reads the revision of a database.
 VERSION: Final[Select[Any]] = select(column("version_num")).select_from(table(VERSION_TABLE))
 _ELSEWHERE: Final = text(

@@ -25,7 +25,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from flowq.adapters.records.connections.engine import open_engine, read_url, session_of
 from flowq.adapters.records.connections.error_kinds import sqlstate, translated
 from flowq.adapters.records.migrations import revisions
-from flowq.adapters.records.migrations.online import TURN
+from flowq.adapters.records.migrations.revisions import TURN
 from flowq.adapters.records.partitions.months import (
     CHECK,
     LOCK_TIMEOUT,

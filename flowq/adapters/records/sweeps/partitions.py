@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from typing_extensions import override
 
-from flowq.adapters.records.migrations.online import TURN
+from flowq.adapters.records.migrations.revisions import TURN
 from flowq.adapters.records.partitions.months import (
     LargeTable,
     drop_check,
