@@ -1,4 +1,4 @@
-"""docs/documents/playbooks.md is true: documents are valid, programs run, output is printed."""
+"""docs/documents/playbooks.md is true: it names every key, and its rows have tests."""
 
 import re
 from pathlib import Path
@@ -11,27 +11,9 @@ from flowq.entrypoints.cli.main import main
 from flowq.playbooks import InvalidPlaybook, Playbook
 from flowq.playbooks.document.grammar.documents import STEP
 from flowq.playbooks.document.grammar.tools import ELSEWHERE, KINDS
-from flowq.playbooks.parser import load
 
 _ROOT: Final = Path(__file__).parents[2]
 _PAGE: Final = (_ROOT / "docs/documents/playbooks.md").read_text(encoding="utf-8")
-_DOCUMENTS: Final = re.findall(r"```yaml\n(.*?)```", _PAGE, re.DOTALL)
-
-
-@pytest.mark.parametrize("text", _DOCUMENTS, ids=range(len(_DOCUMENTS)))
-def test_documents_are_valid(text: str) -> None:
-    assert () == load(text).warnings
-
-
-def test_the_first_document_is_checked_as_the_page_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("orders.yaml").write_text(_DOCUMENTS[0], encoding="utf-8")
-
-    done = CliRunner().invoke(main, ["playbook", "validate", "orders.yaml"])
-
-    assert f"$ flowq playbook validate orders.yaml\n{done.stdout}```" in _PAGE
 
 
 def test_the_page_of_errors_shows_what_is_said(
@@ -49,16 +31,6 @@ def test_the_page_of_errors_shows_what_is_said(
     with pytest.raises(InvalidPlaybook) as raised:
         Playbook.parse(document, name="broken.yaml")
     assert said.strip() == str(raised.value)
-
-
-def test_the_program_runs() -> None:
-    [program] = re.findall(r"```python\n(from flowq\.playbooks.*?)```", _PAGE, re.DOTALL)
-    source = program.replace("python(total)", "python('result = 1')")  # it has no file here
-
-    names: dict[str, object] = {}
-    exec(source, names)
-
-    assert names["book"]
 
 
 def test_every_key_and_every_kind_is_on_the_page() -> None:

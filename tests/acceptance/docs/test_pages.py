@@ -5,56 +5,22 @@ CONTRIBUTING.md ("Documentation") says how a page is run; `tests/tools/docs/runn
 
 import shutil
 from pathlib import Path
-from typing import Any, Final
 
 import pytest
 
-from tests.tools.docs.pages import ROOT, Checked, blocks, every_page, name_of, pages, steps
+from tests.tools.docs.pages import Checked, blocks, every_page, name_of, pages, steps
 from tests.tools.docs.running import flaw, problem_of
 
-#: Pages whose own test runs them, since they need more than a folder, with the name of that test.
-ELSEWHERE: Final[dict[str, str]] = {
-    "docs/http/blocks.md": "tests/integration/entrypoints/http/blocks/test_docs.py",
-    "docs/http/index.md": "tests/integration/entrypoints/http/test_docs.py",
-    "docs/http/playbooks.md": "tests/integration/entrypoints/http/playbooks/test_docs.py",
-    "docs/documents/blueprints.md": "tests/integration/entrypoints/http/blueprints/test_docs.py",
-}
-#: Pages that do not run yet. A page that would run must not be here.
-NOT_YET: Final[set[str]] = {
-    "docs/documents/pipelines.md",
-    "docs/documents/playbooks.md",
-    "docs/documents/workflows.md",
-    "docs/flows/enqueue.md",
-    "docs/flows/llm.md",
-}
 
-
-def _cases() -> list[Any]:
-    cases = []
-    for page in pages():
-        name = name_of(page)
-        if name not in ELSEWHERE:
-            late = pytest.mark.xfail(strict=True, reason="the page does not run yet")
-            marks = [late] if name in NOT_YET else []
-            cases.append(pytest.param(page, id=name.removesuffix(".md"), marks=marks))
-    return cases
-
-
-@pytest.mark.parametrize("page", _cases())
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, id=name_of(page).removesuffix(".md")) for page in pages()]
+)
 def test_page_runs(page: Path, tmp_path: Path, sqlite_template: Path) -> None:
     if "$ flowq db upgrade" not in page.read_text(encoding="utf-8"):  # the first command makes it
         (tmp_path / ".flowq").mkdir()
         shutil.copy(sqlite_template, tmp_path / ".flowq/flowq.db")
     if problem := problem_of(page, tmp_path):
         pytest.fail(problem, pytrace=False)
-
-
-def test_tables_name_pages_and_tests() -> None:
-    names = {name_of(page) for page in pages()}
-    assert names >= NOT_YET | ELSEWHERE.keys()
-    assert not NOT_YET & ELSEWHERE.keys()
-    for page, test in ELSEWHERE.items():
-        assert Path(page).name in (ROOT / test).read_text(encoding="utf-8"), test
 
 
 def test_what_is_not_run_has_a_reason() -> None:

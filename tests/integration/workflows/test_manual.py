@@ -1,17 +1,12 @@
-"""The programs of docs/documents/workflows.md run as they are, in processes of their own."""
+"""What docs/documents/workflows.md says of failures and values, in processes of their own."""
 
 import os
-import re
 import sys
 from pathlib import Path
-
-import pytest
 
 from tests.tools.session.processes import run
 
 ROOT = Path(__file__).parents[3]
-PAGE = (ROOT / "docs/documents/workflows.md").read_text(encoding="utf-8")
-NAMED = dict(re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
 
 FAILING = """
 from flowq.workflows import Workflow, WorkflowRunner, step_type
@@ -52,32 +47,18 @@ print(RuntimeContext().get(sys.argv[1]).to_csv(index=False))
 """
 
 
-@pytest.fixture
-def place(tmp_path: Path, sqlite_url: str) -> Path:
-    """A folder with the files of the page."""
-    for name, text in NAMED.items():
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    return tmp_path
-
-
-def python(place: Path, sqlite_url: str, *arguments: str) -> str:
+def python(folder: Path, sqlite_url: str, *arguments: str) -> str:
     """Run Python in a folder and return what it prints."""
-    own = {"FLOWQ_HOME": str(place), "FLOWQ_DATABASE_URL": sqlite_url, "PYTHONPATH": str(ROOT)}
-    done = run([sys.executable, *arguments], cwd=place, env={**os.environ, **own})
+    own = {"FLOWQ_HOME": str(folder), "FLOWQ_DATABASE_URL": sqlite_url, "PYTHONPATH": str(ROOT)}
+    done = run([sys.executable, *arguments], cwd=folder, env={**os.environ, **own})
     assert 0 == done.returncode, done.stderr
     return done.stdout
 
 
-def test_the_first_workflow(place: Path, sqlite_url: str) -> None:
-    assert {"text_steps.py", "words.py"} == set(NAMED)
-    said = python(place, sqlite_url, "words.py")
-    assert re.fullmatch(r"flowq://[0-9a-f-]{36}/count\n", said)
+def test_a_failure_is_in_the_result(tmp_path: Path, sqlite_url: str) -> None:
+    assert "Error executing step b: ValueError: no\n" == python(tmp_path, sqlite_url, "-c", FAILING)
 
 
-def test_a_failure_is_in_the_result(place: Path, sqlite_url: str) -> None:
-    assert "Error executing step b: ValueError: no\n" == python(place, sqlite_url, "-c", FAILING)
-
-
-def test_a_value_is_read_in_another_process(place: Path, sqlite_url: str) -> None:
-    reference = python(place, sqlite_url, "-c", PUT).strip()
-    assert "a\n1\n2" == python(place, sqlite_url, "-c", GET, reference).strip()
+def test_a_value_is_read_in_another_process(tmp_path: Path, sqlite_url: str) -> None:
+    reference = python(tmp_path, sqlite_url, "-c", PUT).strip()
+    assert "a\n1\n2" == python(tmp_path, sqlite_url, "-c", GET, reference).strip()

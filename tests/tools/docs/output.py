@@ -68,7 +68,11 @@ class Names:
 
     def put_in(self, text: str) -> str:
         """Return a text of the page with the real ids in place of its own."""
-        return re.sub(_ID, lambda found: self.of(found[0]) or found[0], text)
+
+        def real(found: re.Match[str]) -> str:
+            return self.of(found[0].rstrip("…")) or found[0]
+
+        return re.sub(rf"(?:{_ID})…?", real, text)
 
 
 def pattern(line: str) -> tuple[re.Pattern[str], list[str]]:

@@ -128,6 +128,11 @@ def blocks(page: Path) -> Iterator[Block]:
         number = end + 1
 
 
+def block_of(name: str, language: str) -> str:
+    """Return the text of the first block of a language on a page, by its path in `docs`."""
+    return next(block.text for block in blocks(DOCS / name) if block.language == language)
+
+
 def steps(page: Path) -> list[Step]:
     """Return what a reader of a page does, in order."""
     found: list[Step] = []

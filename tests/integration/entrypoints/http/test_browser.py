@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.tools import servers
 from tests.tools.browsers import complaints, site
-from tests.tools.docs.curl import block, page
+from tests.tools.docs.pages import block_of
 from tests.tools.http_service import serving
 from tests.tools.playing import Stage
 
@@ -24,10 +24,10 @@ def test_page_draws_progress_and_survives_its_server(
     monkeypatch.setitem(sys.modules, "shop", module)
     module.__dict__["go_on"] = go_on
     waits = "assert go_on.acquire(timeout=60); return"
-    source = block(page("http/index.md"), "python")
+    source = block_of("http/index.md", "python")
     exec(source.replace("return number", f"{waits} number"), vars(module))
     port = servers.free_port()
-    html = block(page("http/index.md"), "html").replace("localhost:8001", f"127.0.0.1:{port}")
+    html = block_of("http/index.md", "html").replace("localhost:8001", f"127.0.0.1:{port}")
 
     with site(html) as address:
         tab = browser.new_page()
@@ -51,7 +51,7 @@ def test_page_draws_progress_and_survives_its_server(
 
 def test_page_shows_errors_that_stay_and_asks_no_more(played: Stage, browser: Browser) -> None:
     port = servers.free_port()
-    html = block(page("http/index.md"), "html").replace("localhost:8001", f"127.0.0.1:{port}")
+    html = block_of("http/index.md", "html").replace("localhost:8001", f"127.0.0.1:{port}")
 
     with site(html) as address, serving(port, http_cors_origins=address):
         tab = browser.new_page()

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Route, expect
 
 from tests.tools import servers
 from tests.tools.browsers import site
-from tests.tools.docs.curl import block, page
+from tests.tools.docs.pages import block_of
 from tests.tools.http_service import serving
 from tests.tools.playing import Stage
 from tests.tools.workflows.samples import define_text
@@ -24,7 +24,7 @@ def test_forms_are_made_of_step_types_and_checked(
 ) -> None:
     define_text()
     port = servers.free_port()
-    html = block(page("documents/workflows.md"), "html")
+    html = block_of("documents/workflows.md", "html")
     html = html.replace("localhost:8001", f"127.0.0.1:{port}")
     asked: list[str] = []
 
