@@ -16,6 +16,8 @@ from difflib import unified_diff
 from typing import Any, Final
 
 _DURATION: Final = r"\d[\d.,]*\ ?(?:ms|µs|s|min|h|d)\b"
+#: Characters of an id that no other run has: the time in ms, and twelve random bits.
+_UNIQUE: Final = 18
 #: A run id, perhaps shortened. Those of our time begin with 01.
 _ID: Final = (
     r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){1,3}(?:-[0-9a-f]{1,12})?\b"
@@ -51,20 +53,29 @@ class Names:
 
     def of(self, shown: str) -> str | None:
         """Return the real id of one of the page, which may be shortened; None if it is unknown."""
-        if shown in self.real:
-            return self.real[shown]
-        found = {real for page, real in self.real.items() if page.startswith(shown)}
-        found |= {real for page, real in self.real.items() if shown.startswith(page)}
-        return max(found, key=len) if found else None
+        found = self._candidates(shown)
+        return found[-1] if found else None
 
     def bind(self, shown: str, real: str) -> str | None:
         """Let an id of the page stand for a real one; return what is wrong with that."""
-        known = self.of(shown)
-        if known is not None and not (known.startswith(real) or real.startswith(known)):
-            return f"the id {shown} of the page is {known} before, and {real} here"
-        if known is None or len(real) > len(known):
-            self.real[shown] = real
+        found = self._candidates(shown)
+        if any(known.startswith(real) for known in found):
+            return None
+        wrong = [known for known in found if not real.startswith(known)]
+        if wrong and (shown in self.real or len(shown) >= _UNIQUE):
+            return f"the id {shown} of the page is {wrong[-1]} before, and {real} here"
+        self.real[shown] = real
         return None
+
+    def _candidates(self, shown: str) -> list[str]:
+        """Return the real ids that one of the page may stand for, the latest last."""
+        if shown in self.real:
+            return [self.real[shown]]
+        return [
+            real
+            for page, real in self.real.items()
+            if page.startswith(shown) or (len(page) >= _UNIQUE and shown.startswith(page))
+        ]
 
     def put_in(self, text: str) -> str:
         """Return a text of the page with the real ids in place of its own."""

@@ -7,6 +7,11 @@ from tests.tools.docs.output import Names, difference
 ID, OTHER = "01a22bce-33b8-75af-afe1-356a363319d9", "01a22bce-4bf9-73c9-b439-cbd45e1c51a3"
 
 
+def other_of(real: str) -> str:
+    """Return an id of another minute."""
+    return f"01a33333-{real[9:]}"
+
+
 def is_same(page: str, out: str, err: str = "", *, beginning: bool = False) -> bool:
     names = Names()
     return difference(page.splitlines(), out, err, names, beginning=beginning) is None
@@ -87,6 +92,15 @@ def test_ids_of_the_page_stand_for_real_ones() -> None:
     assert problem is not None
     assert ID in problem
     assert OTHER in problem
+
+
+def test_ids_of_one_minute_are_told_apart() -> None:
+    """They begin alike, so a short form stands for the latest of them."""
+    names = Names()
+    for real in (ID, OTHER):
+        assert difference([f"run {real}"], f"run {other_of(real)}", "", names) is None
+    assert names.of(ID[:8]) == other_of(OTHER)
+    assert difference(["flowq://01a2…/count"], f"flowq://{ID}/count", "", Names()) is None
 
 
 def test_an_unknown_id_stays_as_it_is() -> None:
