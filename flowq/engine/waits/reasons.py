@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from flowq.core.ids import RunId
 from flowq.core.spec import StepKind
-from flowq.core.states import BUDGET_STOPS, RunState, StepState
+from flowq.core.states import BUDGET_STOPS, RunState, StepState, StopKind
 from flowq.engine.model.waits import LimitWait, OpenStep, OpenSteps, WaitingSteps
 from flowq.engine.ports import Worker
 
@@ -175,7 +175,10 @@ def _paused(rows: OpenSteps, run_id: RunId) -> Waiting:
     if rows.stop_kind in BUDGET_STOPS:
         hint = f"flowq runs raise-budget {run_id} --usd … | --tokens …"
         return Waiting(Reason.BUDGET, f"is paused: {said}", hint=hint)
-    return Waiting(Reason.PAUSED, f"is paused: {said}", hint=f"flowq runs resume {run_id}")
+    hint = f"flowq runs resume {run_id}"
+    if rows.stop_kind is StopKind.CHANGED_CODE:
+        hint = f"bring back the code of the recorded calls, then: {hint}"
+    return Waiting(Reason.PAUSED, f"is paused: {said}", hint=hint)
 
 
 def _limited(wait: LimitWait) -> Waiting:

@@ -152,6 +152,7 @@ def test_parked_step_is_not_said_to_be_sent_in_a_hundred_years() -> None:
         ("$1 of $1 of ann", StopKind.BUDGET_MONTH, Reason.BUDGET, "flowq runs raise-budget"),
         ("budget is spent: $1 of $1", StopKind.USER, Reason.PAUSED, f"flowq runs resume {RUN}"),
         ("with another run", StopKind.PARENT, Reason.PAUSED, "flowq runs resume"),
+        ("at 1 it calls step 'b'", StopKind.CHANGED_CODE, Reason.PAUSED, "bring back the code"),
         (None, None, Reason.PAUSED, "flowq runs resume"),
     ],
 )

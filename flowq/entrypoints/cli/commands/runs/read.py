@@ -22,6 +22,7 @@ _by_flow = click.option(
 @click.command()
 @click.option(
     "--status",
+    "--state",  # as of the commands that change runs
     type=click.Choice([state.value for state in RunState]),
     help="Only runs in this state.",
 )
