@@ -35,7 +35,7 @@ def now() -> datetime:
     """Return the time in UTC: that of the last event that the flow has observed.
 
     It is constant while the flow runs, and advances when a step, a sleep or a signal that it waits
-    for has ended.
+    for is finished.
 
     Raises:
         InvalidFlow: no `async def` flow runs here.

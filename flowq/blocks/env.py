@@ -62,7 +62,7 @@ class EnvManager:
         Args:
             document: Blocks and edges.
             user_info: Whose task it is.
-            edge_usage_callback: Called once for each edge that has ended, in a thread of this
+            edge_usage_callback: Called once for each edge that is finished, in a thread of this
                 process, while the process lasts. What it raises is logged.
 
         Raises:
@@ -106,7 +106,7 @@ class EnvManager:
         return await asyncio.to_thread(lambda: _find(task_id, user_info).status())
 
     async def cleanup_old_tasks(self, hours: float = 24) -> int:
-        """Delete tasks that ended longer ago than this; return how many.
+        """Delete tasks that finished longer ago than this; return how many.
 
         FLOWQ_RETENTION_DAYS does it by itself, for all runs.
         """
@@ -130,7 +130,7 @@ class Env:
         self._user_id = _user(user_info)
 
     async def run(self) -> AsyncIterator[dict[str, Any]]:
-        """Run it; yields its events until it has ended.
+        """Run it; yields its events until it is finished.
 
         Raises:
             DocumentInvalid: the document cannot run; nothing was recorded. Likewise the others of
@@ -179,7 +179,7 @@ def _user(user_info: Any) -> str | None:
 
 
 def _report(task: Task, callback: UsageCallback) -> None:
-    """Tell a callback of each edge that ends, until the task has ended."""
+    """Tell a callback of each edge that ends, until the task is finished."""
     try:
         for record in _usage(task):
             try:
@@ -191,7 +191,7 @@ def _report(task: Task, callback: UsageCallback) -> None:
 
 
 def _usage(task: Task) -> Iterator[dict[str, Any]]:
-    """Yield what each edge has used, when it has ended."""
+    """Yield what each edge has used, when it is finished."""
     edge_of = {key: edge for edge in task.outline.edges.values() for key in edge.keys}
     spent: dict[str, int] = {}
     for event in follow(task.engine, task.id):

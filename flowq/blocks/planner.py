@@ -94,7 +94,7 @@ class ExecutionPlanner:
         self.edge_states |= _states(self.edge_states, edges, PROCESSING)
 
     def mark_edges_completed(self, edges: Iterable[str]) -> None:
-        """Note that edges have ended."""
+        """Note that edges are finished."""
         self.edge_states |= _states(self.edge_states, edges, COMPLETED)
 
     def mark_blocks_processed(self, blocks: Iterable[str]) -> None:
@@ -102,7 +102,7 @@ class ExecutionPlanner:
         self.block_states |= _states(self.block_states, blocks, PROCESSED)
 
     def is_complete(self) -> bool:
-        """Return whether all edges have ended."""
+        """Return whether all edges are finished."""
         return all(state == COMPLETED for state in self.edge_states.values())
 
     def get_progress(self) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class Rerunning:
 
         Raises:
             RunNotFound: the run is gone.
-            InvalidInput: it has not ended, or continues as another run; there is no such step; or
+            InvalidInput: it is not finished, or continues as another run; there is no such step; or
                 an input or option does not fit.
             Unavailable: the database, or the object store, cannot be used now.
         """

@@ -73,7 +73,7 @@ class Run(Rerunning, Generic[R_co]):
 
     @property
     def progress(self) -> float:
-        """Share of the steps that have ended, from 0.0 to 1.0; falls when a map gets its items."""
+        """Share of finished steps, from 0.0 to 1.0; it falls when a map gets its items."""
         view = self.view()
         return view.done / view.total if view.total else 1.0
 
@@ -90,14 +90,14 @@ class Run(Rerunning, Generic[R_co]):
         return replace(self, id=signals.newest(bootstrap.engine(), self.id))
 
     def wait(self, timeout: float | None = None) -> RunState:
-        """Wait until the run has ended; if it continues as a new run, until that one has.
+        """Wait until the run is finished; if it continues as a new run, until that one has.
 
         Args:
             timeout: Seconds; None waits as long as it takes.
 
         Raises:
             ResultTimeout: it did not end in time. The run continues.
-            WouldBlock: it has not ended, and a worker runs this; see `flowq.allow_waiting`.
+            WouldBlock: it is not finished, and a worker runs this; see `flowq.allow_waiting`.
         """
         return self._follow(timeout)[1]
 
@@ -180,7 +180,7 @@ class Run(Rerunning, Generic[R_co]):
         Raises:
             ResultTimeout: while it is used: the run did not end in time. It continues.
             InvalidInput: `after` is not the id of an event.
-            WouldBlock: while it is used: the run has not ended, and this code runs in a worker.
+            WouldBlock: while it is used: the run is not finished, and this code runs in a worker.
             RunNotFound: while it is used: the run was deleted.
         """
         if after is not None:
@@ -205,7 +205,7 @@ class Run(Rerunning, Generic[R_co]):
             index: Only of this item of the map, from 0.
             attempt: Only of attempts with this number, from 1.
             level: Only lines of at least this level, e.g. `"warning"`.
-            follow: Whether to wait for further lines until the run has ended. Lines that were
+            follow: Whether to wait for further lines until the run is finished. Lines that were
                 written late come late.
 
         Raises:
@@ -230,7 +230,7 @@ class Run(Rerunning, Generic[R_co]):
 
         Returns:
             The new state of the run: `cancelling` while a step still runs, `cancelled`, or its
-            terminal state if it had ended before, such as `completed`.
+            terminal state if it was finished before, such as `completed`.
 
         Raises:
             RunNotFound: the run is gone.
@@ -247,7 +247,7 @@ class Run(Rerunning, Generic[R_co]):
 
         Raises:
             RunNotFound: the run is gone.
-            InvalidInput: it, or a child run, has not ended; it is a child run; or a rerun exists.
+            InvalidInput: it, or a child run, is not finished; it is a child run; or a rerun exists.
             Unavailable: the database, or the object store, cannot be used now.
         """
         return retention.delete_now(bootstrap.engine(), self.id)
@@ -266,7 +266,7 @@ class Run(Rerunning, Generic[R_co]):
 
         Raises:
             InvalidInput: it does not fit the flow's wait, or cannot be stored; nothing was sent.
-            SignalRefused: the run has ended, or is of a `def` flow.
+            SignalRefused: the run is finished, or is of a `def` flow.
             RunNotFound: the run is gone.
             Unavailable: the database cannot be used now.
         """
@@ -281,7 +281,7 @@ class Run(Rerunning, Generic[R_co]):
             reason: Who pauses it and why; `flowq runs show` shows it.
 
         Returns:
-            The new state of the run: `paused`, or another one if it is stopping or has ended.
+            The new state of the run: `paused`, or another one if it is stopping or is finished.
 
         Raises:
             RunNotFound: the run is gone.
@@ -292,7 +292,7 @@ class Run(Rerunning, Generic[R_co]):
         """Resume the run where it was paused, with its paused child runs.
 
         Returns:
-            The new state of the run: `running`; or another one if it is stopping or has ended, as
+            The new state of the run: `running`; or another one if it is stopping or is finished, as
             it does immediately if all its steps have.
 
         Raises:
@@ -314,7 +314,7 @@ class Run(Rerunning, Generic[R_co]):
 
         Raises:
             RunNotFound: the run is gone.
-            InvalidInput: it has no such budget, or one as large; or it has ended.
+            InvalidInput: it has no such budget, or one as large; or it is finished.
         """
         return budgets.raise_budget(bootstrap.engine(), self.id, usd=usd, tokens=tokens)
 
@@ -329,7 +329,7 @@ class Run(Rerunning, Generic[R_co]):
 
         Raises:
             ResultTimeout: it did not end in time. The run continues.
-            WouldBlock: it has not ended, and a worker runs this; see `flowq.allow_waiting`.
+            WouldBlock: it is not finished, and a worker runs this; see `flowq.allow_waiting`.
             RunFailed: it failed; the message says which step and why.
             RunCancelled: it was cancelled; the message has the reason that was given.
             ResultMissing: it completed, but a large result is missing in the store.
@@ -339,7 +339,7 @@ class Run(Rerunning, Generic[R_co]):
 
 
 def _value(run: Run[R], state: RunState) -> R:
-    """Return the result of a run that has ended."""
+    """Return the result of a run that is finished."""
     if state is not RunState.COMPLETED:
         error = run.view().error or "no reason was recorded"
         kind = RunFailed if state is RunState.FAILED else RunCancelled

@@ -248,7 +248,7 @@ class FetchFailed(StepError):
 
 
 class FetchRefused(StepError):
-    """Workers may not fetch this URL, see FLOWQ_FETCH_HOSTS. Never retried."""
+    """Workers must not fetch this URL, see FLOWQ_FETCH_HOSTS. Never retried."""
 
 
 class LeaseLost(StepError):
@@ -256,7 +256,7 @@ class LeaseLost(StepError):
 
 
 class WouldBlock(StepError, RuntimeError):
-    """Code in a worker would block on a run that has not ended. Never retried."""
+    """Code in a worker would block on a run that is not finished. Never retried."""
 
 
 class NondeterminismError(StepError):
@@ -300,7 +300,7 @@ class SignalTimeout(FlowqError, TimeoutError):
 
 
 class SignalRefused(FlowqError):
-    """The run has ended, or belongs to a flow that takes no signals."""
+    """The run is finished, or belongs to a flow that takes no signals."""
 
 
 class StepCancelled(BaseException):

@@ -44,7 +44,7 @@ class WorkflowStarted(_Event):
 
 
 class ProgressUpdate(_Event):
-    """More step runs have ended than before; a map grows the total when its list is known."""
+    """More step runs are finished than before; a map grows the total when its list is known."""
 
     event_type: Literal["PROGRESS_UPDATE"] = "PROGRESS_UPDATE"
     done: int
@@ -75,7 +75,7 @@ class WorkflowError(_WorkflowEnded):
 
 
 class WorkflowCancelled(_WorkflowEnded):
-    """The run was cancelled; nothing follows. Steps that had not ended were cancelled with it."""
+    """The run was cancelled; nothing follows. Steps that were open were cancelled with it."""
 
     event_type: Literal["WORKFLOW_CANCELLED"] = "WORKFLOW_CANCELLED"
     reason: str | None = None
@@ -107,7 +107,7 @@ class BatchStarted(_Event):
 
 
 class BatchCompleted(_Event):
-    """All steps of a batch have ended."""
+    """All steps of a batch are finished."""
 
     event_type: Literal["BATCH_COMPLETED"] = "BATCH_COMPLETED"
     batch: BatchId
@@ -198,7 +198,7 @@ class StreamChunk(_StreamEvent):
 
 
 class StreamEnded(_StreamEvent):
-    """The text has ended; its length shows whether all of it has arrived."""
+    """The text is finished; its length shows whether all of it has arrived."""
 
     event_type: Literal["STREAM_ENDED"] = "STREAM_ENDED"
     length: int

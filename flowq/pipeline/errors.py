@@ -53,7 +53,7 @@ class NodeFailed(FlowqError):
 
 
 class RetryableError(Exception):
-    """Raise it in a node for a failure that another attempt may not have."""
+    """Raise it in a node for a failure that another attempt may avoid."""
 
 
 class TemporaryServiceError(RetryableError):

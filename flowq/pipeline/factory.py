@@ -43,7 +43,7 @@ class ExecutorFactory:
         """Make `name` known, with a class or a function that makes the executor.
 
         Raises:
-            InvalidFlow: the name is no text, or the maker cannot be called.
+            InvalidFlow: the name is not a text, or the maker cannot be called.
         """
         if not isinstance(name, str) or not name or name == ExecutorType.AUTO:
             raise InvalidFlow(f"an executor cannot be named {name!r}", hint="give another text")

@@ -30,7 +30,7 @@ class Node:
         name: Unique in its workflow.
         func: Gets the state; what it returns, if a mapping, is merged into it. It may be async, or
             a flowq step, whose own options apply.
-        after: Names of nodes that must have ended before it begins.
+        after: Names of nodes that must be finished before it begins.
         timeout: For it, as a timedelta or in seconds; in recorded runs.
     """
 

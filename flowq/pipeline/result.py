@@ -11,7 +11,7 @@ class ExecutionResult:
 
     Attributes:
         output: What was made.
-        state: The initial state, with all that was made merged into it.
+        state: The initial state, with the results merged into it.
         metrics: Numbers: nodes, milliseconds, tokens, USD.
         metadata: What middleware says of it: `cache`, `attempts`, `warnings`.
         errors: What went wrong although there is a result.

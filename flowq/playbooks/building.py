@@ -78,7 +78,7 @@ class Playbook(models.Playbook):
 
         Args:
             data: The document.
-            places: Where its values stand; without, problems have paths and no lines.
+            places: The places of its values; without, problems have paths and no lines.
             unread: What was found wrong before.
             compat: Whether unknown keys are warnings.
             name: The file, for messages.

@@ -17,7 +17,7 @@ from flowq.engine.registry.registry import registry
 def definitions() -> AbstractContextManager[None]:
     """Return a block; the steps and flows that are defined in it are forgotten at its end.
 
-    What every worker knows stays known, as the program that runs playbooks: it is imported before.
+    The definitions that every worker has stay, such as the program that runs playbooks.
     """
     # Python runs a module once, so what the block's end forgot of it would never come back.
     from flowq import builtin  # noqa: F401, PLC0415 - slow to load, for the tests that need it

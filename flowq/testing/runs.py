@@ -61,7 +61,7 @@ def run(
         now: When the run begins; an aware datetime.
 
     Raises:
-        FlowNotFound: it is no flow, or its definition is forgotten.
+        FlowNotFound: it is not a flow, or its definition is forgotten.
         InvalidInput: the inputs are wrong.
         RunFailed: the run has failed.
         ResultTimeout: it waits for a signal; use `start` then, and send it.
@@ -77,7 +77,7 @@ def start(
     fakes: Fakes | None = None,
     now: datetime = BEGIN,
 ) -> "StartedRun":
-    """Start a run, and do all that is possible without advancing the time; as `run`."""
+    """Start a run, and do everything that is possible without advancing the time; as `run`."""
     chosen = flow_of(flow)
     stage = Stage(registry_with(fakes or {}), now)
     try:
@@ -158,7 +158,7 @@ class StartedRun:
 
         Raises:
             InvalidInput: it does not fit the flow's wait.
-            SignalRefused: the run has ended, or is of a `def` flow.
+            SignalRefused: the run is finished, or is of a `def` flow.
         """
         signals.send_signal(self.stage.engine, self.id, name, payload)
         self.stage.play()
@@ -171,7 +171,7 @@ class StartedRun:
         return self.status
 
     def wait(self, time: Duration) -> RunState:
-        """Advance the time by a timedelta or seconds, and do all that becomes due.
+        """Advance the time by a timedelta or seconds, and do everything that becomes due.
 
         Returns:
             The state of the run then.
@@ -184,10 +184,10 @@ class StartedRun:
         return self.status
 
     def finish(self) -> RunState:
-        """Advance the time until the run has ended, and return its state.
+        """Advance the time until the run is finished, and return its state.
 
         Raises:
-            ResultTimeout: it waits for a signal, or does not come to an end.
+            ResultTimeout: it waits for a signal, or does not end.
         """
         for _ in range(_MAX_JUMPS):
             if self.status in TERMINAL_RUN_STATES or not self.stage.jump(None):
@@ -201,12 +201,12 @@ class StartedRun:
         return view.status
 
     def result(self) -> Any:
-        """Advance the time until the run has ended, and return its result.
+        """Advance the time until the run is finished, and return its result.
 
         Raises:
             RunFailed: it has failed.
             RunCancelled: it was cancelled.
-            ResultTimeout: it waits for a signal, or does not come to an end.
+            ResultTimeout: it waits for a signal, or does not end.
         """
         self.finish()
         view = self.view()

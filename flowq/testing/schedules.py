@@ -55,7 +55,7 @@ class PlayedSchedules:
         return self._stage.clock.now
 
     def wait(self, time: Duration) -> None:
-        """Advance the time by a timedelta or seconds, and do all that becomes due.
+        """Advance the time by a timedelta or seconds, and do everything that becomes due.
 
         Raises:
             ResultTimeout: that is more than 100,000 things; wait for a shorter time.

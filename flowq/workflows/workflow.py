@@ -69,7 +69,7 @@ class Workflow(WorkflowForm):
             indent: Spaces of each level; None writes one line.
 
         Raises:
-            InvalidWorkflow: a part that was given in Python is no JSON.
+            InvalidWorkflow: a part that was given in Python is not JSON.
         """
         data = self.to_dict()
         if run is not None:

@@ -1,13 +1,15 @@
-"""Pages and help texts are plain technical English, as CONTRIBUTING.md asks under "Language".
+"""Pages, help and public docstrings are plain English, as CONTRIBUTING.md asks under "Language".
 
 Two kinds of rules, both for the prose of all pages, without code and generated parts. Words and
 habits that have stopped readers: each is a pattern with the reason, and an example that it finds.
 And length: the bounds are those that the easy pages kept when the hard ones were rewritten.
 """
 
+import inspect
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +24,18 @@ PAGES: Final = {
     str(page.relative_to(ROOT)): page
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
 }
+
+#: The packages whose `__all__` is public.
+PACKAGES: Final = (
+    "flowq",
+    "flowq.blocks",
+    "flowq.canvas",
+    "flowq.errors",
+    "flowq.pipeline",
+    "flowq.playbooks",
+    "flowq.testing",
+    "flowq.workflows",
+)
 
 #: The most words of a sentence. Writers aim at 25; a list of names may need a few more.
 LONGEST: Final = 28
@@ -151,6 +165,35 @@ def _findings(page: Path) -> Iterator[str]:
 @pytest.mark.parametrize("name", sorted(PAGES))
 def test_page_is_plain_english(name: str) -> None:
     found = list(_findings(PAGES[name]))
+
+    assert [] == found, "\n".join(found)
+
+
+def _docstrings() -> Iterator[tuple[str, str]]:
+    """Yield the docstrings of the public names and of the public methods of their classes."""
+    for package in PACKAGES:
+        module = import_module(package)
+        for name in module.__all__:
+            value = getattr(module, name)
+            for kind in inspect.getmro(value) if inspect.isclass(value) else ():
+                if kind.__module__.startswith("flowq."):
+                    yield f"{kind.__module__}.{kind.__qualname__}", kind.__doc__ or ""
+                    for part in vars(kind):
+                        yield f"{kind.__qualname__}.{part}", getattr(kind, part).__doc__ or ""
+            if inspect.isroutine(value):
+                yield f"{value.__module__}.{name}", value.__doc__ or ""
+
+
+def test_public_docstrings_are_plain_english() -> None:
+    """They are the Python reference. Their sections are notes, so only words are looked for."""
+    found = [
+        f"{name}: {rule.why}: {sentence.text}"
+        for name, text in dict(_docstrings()).items()
+        if not name.rpartition(".")[2].startswith("_")
+        for sentence in sentences(re.sub(r"(?m)^ +(\w+: )", r"- \1", inspect.cleandoc(text)))
+        for rule in RULES
+        if rule.finds(replace(sentence, is_measured=False))
+    ]
 
     assert [] == found, "\n".join(found)
 

@@ -20,7 +20,7 @@ def use(*middleware: Middleware) -> None:
         middleware: Coroutine functions `(step, context, call_next)`, see `flowq docs middleware`.
 
     Raises:
-        InvalidFlow: one is no coroutine function.
+        InvalidFlow: one is not a coroutine function.
     """
     for one in middleware_of(middleware, "flowq.use"):
         registry.use(one)

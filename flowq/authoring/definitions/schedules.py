@@ -71,7 +71,7 @@ def schedule(
 
     Raises:
         InvalidInput: a value is wrong, or the flow does not take the inputs.
-        InvalidFlow: a duration is none, or another place declares a schedule of that name.
+        InvalidFlow: a duration is invalid, or another place declares a schedule of that name.
     """
     spec = spec_of(name, flow, options)
     registry.add_schedule(DeclaredSchedule(spec, caller()))

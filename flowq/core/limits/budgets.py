@@ -93,7 +93,7 @@ class Budget:
         """The checked budget.
 
         Raises:
-            InvalidInput: it is empty, or not greater than zero; or `warn_at` is no share.
+            InvalidInput: it is empty, or not greater than zero; or `warn_at` is not a share.
         """
         usd, tokens = dollars(self.usd), whole_tokens(self.tokens)
         if usd is None and tokens is None:

@@ -1,6 +1,6 @@
 """Refuses to wait for a run inside a worker, because that can be a deadlock.
 
-A step that waits for a run holds its process until the run has ended. When every process does so,
+A step that waits for a run holds its process until the run is finished. When every process does so,
 none is left to run what they wait for, and all of them wait forever without an error. So code in a
 worker (a step, a program, any other task of the same Celery app) may not wait for a run that has
 not ended, as it may not call `get()` on a Celery result. Code that knows that another worker runs
@@ -26,7 +26,7 @@ def allow_waiting() -> Iterator[None]:
     """Allow code in a worker to wait for runs within the block.
 
     Use it where other processes run what is waited for, for example a worker of another queue. The
-    step holds its own process until the run has ended. The permission is for this thread and for
+    step holds its own process until the run is finished. The permission is for this thread and for
     coroutines that are started in the block, but not for threads that are.
     """
     token = _allowed.set(True)

@@ -28,7 +28,7 @@ Handler: TypeAlias = Callable[[WorkflowEvent], Awaitable[Any] | Any]
 
 
 class WorkflowEventBus:
-    """Passes events to those who have subscribed."""
+    """Passes events to subscribed handlers."""
 
     def __init__(self) -> None:
         self._subscribed: list[tuple[str | None, Handler]] = []
@@ -62,7 +62,7 @@ class WorkflowEventBus:
                 )
 
     async def follow(self, run: "Run[Any]", *, timeout: float | None = None) -> WorkflowEvent:  # noqa: ASYNC109 - as of `Run`
-        """Publish the events of a run of a pipeline as they happen, each once, until it has ended.
+        """Publish the events of a run as they happen, each once, until the run is finished.
 
         Args:
             run: What `pipeline.enqueue` returned, or `Run.get(result.metrics["run_id"])`.

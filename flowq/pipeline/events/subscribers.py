@@ -18,7 +18,7 @@ class MetricsSubscriber:
     Attributes:
         completed_executions: How many have completed.
         failed_executions: How many have failed.
-        total_tokens: Tokens of all that have ended.
+        total_tokens: Tokens of the finished ones.
         total_cost: Their cost, in USD.
     """
 
@@ -31,7 +31,7 @@ class MetricsSubscriber:
 
     @property
     def running_executions(self) -> int:
-        """How many have begun and not ended."""
+        """How many have begun and not finished."""
         return len(self._running)
 
     @property

@@ -51,7 +51,7 @@ class SimpleExecutor:
         """Execute a workflow of nodes.
 
         Raises:
-            NotExecutable: it has no nodes, or one that cannot run, or its state is no mapping.
+            NotExecutable: it has no nodes, or one that cannot run, or its state is not a mapping.
             NodeFailed: a node has failed elsewhere.
             Exception: what a node has raised here.
         """
@@ -74,7 +74,7 @@ class SimpleExecutor:
 
 @dataclass(frozen=True, kw_only=True)
 class ParallelExecutor(SimpleExecutor):
-    """Starts each node when those that it comes after have ended.
+    """Starts each node when those that it comes after are finished.
 
     Attributes:
         max_concurrent: How many nodes may run at once.

@@ -43,7 +43,7 @@ class LangGraphExecutor(SimpleExecutor):
         """Execute a graph.
 
         Raises:
-            NotExecutable: it is no graph, or a worker could not find it; or the state is no
+            NotExecutable: it is not a graph, or a worker could not find it; or the state is not a
                 mapping.
             Exception: what the graph has raised.
         """

@@ -87,7 +87,7 @@ class ControlFlowEngine:
 
     Args:
         playbook_repo: Which document an execution runs.
-        state_store: Where each execution stands.
+        state_store: The states of the executions.
         limits: What keeps an execution finite.
     """
 

@@ -20,7 +20,7 @@ def check(
 
     Args:
         data: What `reading` returned, or data that was made in Python.
-        places: Where its values stand; without, lines are 0.
+        places: The places of its values; without, lines are 0.
         compat: Whether unknown keys are warnings.
     """
     report = Report(data, places, lenient=compat)

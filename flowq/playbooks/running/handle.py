@@ -29,7 +29,7 @@ from flowq.tools.text import deeply_plain
 class Execution:
     """What has happened in an execution, as far as its program has observed it.
 
-    A call that has ended a moment ago may be missing until the program goes on. Large results are
+    A call that has just finished may be missing until the program continues. Large results are
     loaded when they are asked for.
     """
 
@@ -52,7 +52,7 @@ class Execution:
 
     @property
     def active(self) -> tuple[str, ...]:
-        """The names of the steps that have begun and not ended, the oldest first."""
+        """The names of the steps that have begun and not finished, the oldest first."""
         return tuple(one.step for one in self._replayed.state.activations.values())
 
     def step(self, name: str) -> Any:
