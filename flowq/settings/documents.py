@@ -22,7 +22,7 @@ class DocumentSettings(BaseSettings):
     )
     blocks_files: Path | None = Field(
         None,
-        description="Folder from which documents of blocks may load files. None: they may not.",
+        description="Folder from which documents of blocks may load files. None: they load none.",
     )
     playbook_python: Literal["off", "process", "inline"] = Field(
         "process",

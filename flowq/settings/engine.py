@@ -66,7 +66,7 @@ class EngineSettings(BaseSettings):
         10.0,
         ge=0,
         description="How long a running step that was cancelled may continue before it is "
-        "interrupted; and then, in a prefork pool, before its process is ended.",
+        "interrupted; and then, in a prefork pool, before its process is killed.",
     )
     cleanup_seconds: float = Field(
         60.0, gt=0, description="Time for a cancelled program to run its `finally` blocks."

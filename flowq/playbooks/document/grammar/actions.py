@@ -44,7 +44,7 @@ TRANSITION: Final = Form(
         Key(
             "step", Text(), "Its name.", missing="'step' is missing: the name of the step to go to"
         ),
-        Key("args", ARGS, "Arguments that it gets, on top of its own."),
+        Key("args", ARGS, "Arguments, merged over those of the step."),
     ),
     refused={
         "with": "v2 passes data with 'args', not 'with'",
@@ -175,7 +175,7 @@ _ACTIONS: Final[dict[str, tuple[Shape, str]]] = {
         "The same call again after a failure; with `params` and the like: the next page.",
     ),
     "sink": (SINK, "Store something by another tool."),
-    "next": (NEXT, "Go on with these steps, in place of the step's `next`."),
+    "next": (NEXT, "Continue with these steps, in place of the step's `next`."),
     "fail": (Either((_FAIL, Template()), "a mapping with 'message', or a text"), "Fail."),
     "skip": (
         Either((_SKIP, Choice((True, None)), Template()), "a mapping with 'reason', or true"),

@@ -198,7 +198,7 @@ METADATA: Final = Form(
 )
 _CREDENTIAL: Final = Form(
     "Credential",
-    "A credential that must exist; its value never stands in a document.",
+    "A credential that must exist; its value is never in a document.",
     (
         Key("name", Text(), "Its name.", missing="'name' is missing"),
         Key("kind", Text(), "Its kind.", missing="'kind' is missing"),

@@ -162,7 +162,7 @@ KINDS: Final = {
     "playbooks": _playbook("playbooks"),
     "secrets": _form(
         "secrets",
-        "Gives a handle of a secret; the value itself stands in no row.",
+        "Gives a handle of a secret; the value itself is in no row.",
         Key("provider", Choice(("env", "credential")), "Where the secret is.", "env"),
         Key("name", _TEXT, "Its name.", missing="'name' is missing"),
     ),
@@ -179,7 +179,7 @@ KINDS: Final = {
     ),
     "step": _form(
         "step",
-        "Runs a step type of your own.",
+        "Runs one of your step types.",
         Key("name", Text(), "Its registered name.", missing="'name' is missing"),
         Key("fill", _ANY, "A mapping that has the parameters which no argument gives."),
     ),
