@@ -15,16 +15,17 @@ from typing_extensions import override
 
 from flowq.adapters.records.control.actions import SqlActions
 from flowq.adapters.records.runs.reruns import SqlReruns
+from flowq.adapters.records.sql.many import in_columns, insert_many
 from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository, by_dialect
-from flowq.adapters.records.sql.types import DbNow, EncodedJson
+from flowq.adapters.records.sql.types import DbNow, EncodedJson, dump_json
 from flowq.core.errors import RunNotFound
 from flowq.core.ids import RunId
 from flowq.core.limits.queueing import QueueingSpec
 from flowq.core.limits.shares import place_in_line
 from flowq.core.states import RunState, StepState
 from flowq.engine.model.reruns import NewRerun
-from flowq.engine.model.rows import NewRun, NewStep
+from flowq.engine.model.rows import NewRun
 from flowq.engine.ports.runs import RunRows
 
 _NEW_RUN: Final[dict[str, Any]] = {
@@ -62,6 +63,16 @@ _INSERT_PENDING: Final = by_dialect(
 _INSERT_STEPS = insert(STEPS).values(
     created_at=DbNow(), wake_at=DbNow(bindparam("p_resend", type_=Float))
 )
+#: The same on PostgreSQL.
+_INSERT_MANY_STEPS = insert_many(
+    STEPS,
+    [
+        *("id", "flow_run_id", "step_key", "step_name", "step_order", "pending_dependencies"),
+        *("inputs", "observed", "status", "batch_id", "share"),
+    ],
+    {"created_at": DbNow()},
+    later=["wake_at"],
+)
 
 _WITH_KEYS = Prepared(
     select(RUNS.c.idempotency_key, RUNS.c.id, cast(RUNS.c.inputs, Text)).where(
@@ -93,16 +104,21 @@ class RunInserts(Repository, RunRows):
             if self._run(unless_there, row).first():
                 inserted.add(run.id)
         ours = [run for run in runs if run.id in inserted]
-        # All rows of one statement have the same columns.
-        for shared in (False, True):
-            of_runs = [run for run in ours if (run.spec.share is not None) is shared]
-            steps = [row for run in of_runs for row in _step_rows(run, resend_after)]
-            if steps:
-                self._run(_INSERT_STEPS, steps)
+        if steps := [row for run in ours for row in _step_rows(run, resend_after)]:
+            self._insert_steps(steps)
         for run in runs:
             if run.rerun is not None and run.id in inserted:
                 self._insert_reused(run.id, run.rerun)
         return inserted
+
+    def _insert_steps(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        # The driver of a caller's session may take no arrays.
+        if isinstance(self._within, Session) or self._connection.dialect.name != "postgresql":
+            self._run(_INSERT_STEPS, [_in_seconds(row) for row in rows])
+            return
+        given = in_columns(rows)
+        given["p_all_inputs"] = [dump_json(inputs) for inputs in given["p_all_inputs"]]
+        self._run(_INSERT_MANY_STEPS, given)
 
     def _insert_reused(self, run_id: RunId, rerun: NewRerun) -> None:
         reruns = SqlReruns(self._within)
@@ -170,22 +186,24 @@ def _step_rows(run: NewRun, resend_after: timedelta) -> Iterator[Mapping[str, An
     # This time is used only while a step is queued.
     share = run.spec.share
     look = resend_after if share is None else place_in_line(run.priority)
-    of_share = {} if share is None else {"share": share}
     for step in run.steps:
-        yield _step_row(run.id, step, look.total_seconds()) | of_share
+        yield {
+            "id": step.id,
+            "flow_run_id": run.id,
+            "step_key": step.key,
+            "step_name": step.name,
+            "step_order": step.order,
+            "pending_dependencies": step.pending,
+            "inputs": step.inputs,
+            "observed": step.observed,
+            "status": StepState.QUEUED if step.batch else StepState.PENDING,
+            "batch_id": step.batch,
+            "share": share,
+            "wake_at": look.total_seconds(),
+        }
 
 
-def _step_row(run_id: RunId, step: NewStep, resend: float) -> dict[str, Any]:
-    return {
-        "id": step.id,
-        "flow_run_id": run_id,
-        "step_key": step.key,
-        "step_name": step.name,
-        "step_order": step.order,
-        "pending_dependencies": step.pending,
-        "inputs": step.inputs,
-        "observed": step.observed,
-        "status": StepState.QUEUED if step.batch else StepState.PENDING,
-        "batch_id": step.batch,
-        "p_resend": resend,
-    }
+def _in_seconds(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a row as parameters of `_INSERT_STEPS`."""
+    others = {name: value for name, value in row.items() if name != "wake_at"}
+    return {**others, "p_resend": row["wake_at"]}

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
-    BindParameter,
     ColumnElement,
     DateTime,
     Dialect,
@@ -97,14 +96,14 @@ class Money(TypeDecorator[Decimal]):
 
 
 class DbNow(GenericFunction[datetime]):
-    """The database's clock plus an offset in seconds: `DbNow(30.0)`."""
+    """The database's clock plus an offset in seconds: `DbNow(30.0)`, or that of a column."""
 
     type = UtcDateTime()
     inherit_cache = True
     name = "flowq_now"
 
-    def __init__(self, offset: float | BindParameter[float] = 0.0) -> None:
-        given = isinstance(offset, BindParameter)
+    def __init__(self, offset: float | ColumnElement[float] = 0.0) -> None:
+        given = isinstance(offset, ColumnElement)
         super().__init__(offset if given else bindparam(None, float(offset), type_=Float))
 
 

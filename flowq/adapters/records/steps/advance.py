@@ -11,24 +11,18 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from sqlalchemy import (
-    ARRAY,
-    ColumnElement,
     Float,
     Integer,
-    Text,
     and_,
     bindparam,
-    cast,
-    func,
     insert,
-    literal,
     or_,
-    select,
     update,
 )
 from typing_extensions import override
 
 from flowq.adapters.records.runs.reruns import SqlReruns
+from flowq.adapters.records.sql.many import insert_many
 from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.repository import STEPS, Repository
 from flowq.adapters.records.sql.types import DbNow, dump_json
@@ -85,27 +79,15 @@ _ITEM: Final[Mapping[str, Any]] = {
 #: Rows that are inserted together.
 _BUNCH: Final = 2_000
 _COMMON: Final = ("flow_run_id", "step_key", "batch_id", "share", "step_name", "step_order")
-_given = func.unnest(
-    bindparam("p_ids", type_=ARRAY(_C.id.type)),
-    bindparam("p_indices", type_=ARRAY(Integer)),
-    bindparam("p_inputs", type_=ARRAY(Text)),
-).table_valued("id", "map_index", "inputs").render_derived(name="given")  # fmt: skip
-_NEW_ITEMS: Final[Mapping[str, Any]] = {
-    "id": _given.c.id,
-    "map_index": _given.c.map_index,
-    "inputs": cast(_given.c.inputs, _C.inputs.type),
-    **{name: bindparam(f"p_{name}", type_=_C[name].type) for name in _COMMON},
-    **_ITEM,
-    "wake_at": _WAKE_AT,
-}
-#: An INSERT of many rows by `executemany` takes several times as long.
-_INSERT_MANY = insert(STEPS).from_select(
-    list(_NEW_ITEMS),
-    select(*(
-        one if isinstance(one, ColumnElement) else literal(one, _C[name].type)
-        for name, one in _NEW_ITEMS.items()
-    )),
-)  # fmt: skip
+_INSERT_MANY = insert_many(
+    STEPS,
+    ["id", "map_index", "inputs"],
+    {
+        **{name: bindparam(f"p_{name}", type_=_C[name].type) for name in _COMMON},
+        **_ITEM,
+        "wake_at": _WAKE_AT,
+    },
+)
 
 _ENDED_NODE = and_(
     _C.flow_run_id == bindparam("p_run"),
@@ -202,19 +184,17 @@ class AdvanceWrites(Repository, AdvanceRows):
     ) -> None:
         """Insert items of a map, which are queued; on PostgreSQL in one statement for all."""
         if self._connection.dialect.name == "postgresql":
-            columns = {
-                "p_ids": [item.id for _, item in rows],
-                "p_indices": [index for index, _ in rows],
-                "p_inputs": [dump_json(item.inputs) for _, item in rows],
+            given = {f"p_{name}": value for name, value in common.items()} | {
+                "p_all_id": [item.id for _, item in rows],
+                "p_all_map_index": [index for index, _ in rows],
+                "p_all_inputs": [dump_json(item.inputs) for _, item in rows],
+                "p_resend": after,
             }
-            self._run(
-                _INSERT_MANY,
-                {**{f"p_{k}": v for k, v in common.items()}, **columns, "p_resend": after},
-            )
+            self._run(_INSERT_MANY, given)
             return
-        given = {name: value for name, value in common.items() if value is not None}
+        same = {name: value for name, value in common.items() if value is not None}
         self._run(
-            insert(STEPS).values(**given, **_ITEM, wake_at=DbNow(after)),
+            insert(STEPS).values(**same, **_ITEM, wake_at=DbNow(after)),
             [{"id": item.id, "map_index": index, "inputs": item.inputs} for index, item in rows],
         )
 
