@@ -5,14 +5,22 @@ Parts that are made from code are as the code is now, and links lead somewhere.
 
 import importlib.util
 import re
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import click
 import pytest
+
+from flowq.entrypoints.cli.main import main
+from tests.tools.docs import pages
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+#: A line that begins with `flowq`, perhaps after variables; up to a pipe, or what is like one.
+FLOWQ = re.compile(r"(?:\$ )?(?:\w+=\S+ +)*flowq ((?:'[^']*'|\"[^\"]*\"|[^|;&<>])*)")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)?(?:#([^)]+))?\)")
 
 each_page = pytest.mark.parametrize(
@@ -79,6 +87,38 @@ def test_the_first_flow_is_the_same_wherever_a_newcomer_begins() -> None:
         for page in ("README.md", "docs/index.md", "docs/tutorial/first-flow.md")
     )
     assert readme == site == tutorial
+
+
+def typed(page: Path) -> Iterator[list[str]]:
+    """Yield the arguments of each `flowq` that a page shows in a block of a shell."""
+    for block in pages.blocks(page):
+        if block.language in {"sh", "bash", "console"}:
+            lines = block.text.replace("\\\n", " ").splitlines()
+            for found in filter(None, map(FLOWQ.match, lines)):
+                yield shlex.split(found[1], comments=True)
+
+
+def parse(command: click.Command, arguments: list[str], parent: click.Context | None) -> None:
+    """Read a command line as far as its commands and options have to exist."""
+    context = click.Context(command, parent=parent, **command.context_settings)
+    _, rest, _ = command.make_parser(context).parse_args(arguments)
+    if isinstance(command, click.Group) and rest:
+        found = command.get_command(context, rest[0])
+        if found is None:
+            raise click.UsageError(f"No such command {rest[0]!r}.")
+        parse(found, rest[1:], context)
+
+
+@each_page
+def test_commands_and_options_of_pages_exist(page: Path) -> None:
+    """Also in blocks that are not run, such as those for a cluster."""
+    wrong = []
+    for arguments in typed(page):
+        try:
+            parse(main, arguments, None)
+        except click.UsageError as error:
+            wrong.append(f"flowq {shlex.join(arguments)}: {error.message}")
+    assert [] == wrong
 
 
 ARCHITECTURE = ROOT / "docs/project/architecture.md"

@@ -1,7 +1,6 @@
 """`curl` as far as the pages use it, so that they run where it is not installed.
 
-It knows -d, --data-binary, --json, -H, -X, -i, -o, -f and -N; other flags change nothing here. An
-answer is printed as it comes.
+An answer is printed as it comes. An option that this client does not know is an error.
 """
 
 import http.client
@@ -13,8 +12,14 @@ from typing import BinaryIO, Final
 from urllib.parse import urlsplit
 
 _DATA: Final = ("-d", "--data", "--data-binary", "--json")
-#: Flags without a value, of one letter.
-_FLAGS: Final = set("sSNiIfLvk")
+#: Options without a value. All but `-f` and `-i` are how this client is anyway.
+_FLAGS: Final = {
+    "-f": "--fail",
+    "-i": "--include",
+    "-N": "--no-buffer",
+    "-S": "--show-error",
+    "-s": "--silent",
+}
 
 
 @dataclass
@@ -43,18 +48,25 @@ def read(arguments: list[str]) -> Request:
         elif word in {"-o", "--output"}:
             found.output = next(words)
         elif word.startswith("-"):
-            found.flags.add(word.lstrip("-"))
+            found.flags.add(_flag(word))
         else:
             found.url = word if "://" in word else f"http://{word}"
     found.method = found.method or ("GET" if found.body is None else "POST")
     return found
 
 
+def _flag(word: str) -> str:
+    """Return the long form of an option without a value."""
+    flag = _FLAGS.get(word, word)
+    if flag not in _FLAGS.values():
+        raise SystemExit(f"curl: the client of the tests does not know {word}")
+    return flag
+
+
 def _single(arguments: list[str]) -> Iterator[str]:
     """Yield the arguments, with `-sN` as `-s` and `-N`."""
     for word in arguments:
         if word[:1] == "-" and word[1:2] != "-" and len(word) > 2:
-            assert set(word[1:-1]) <= _FLAGS, f"the client of the tests does not know {word}"
             yield from (f"-{letter}" for letter in word[1:])
         else:
             yield word
@@ -80,7 +92,7 @@ def main() -> int:
         print(f"curl: (7) Failed to connect to {parts.netloc}", file=sys.stderr)
         return 7
     answer = connection.getresponse()
-    if "i" in request.flags:
+    if "--include" in request.flags:
         head = "".join(f"{name}: {value}\r\n" for name, value in answer.getheaders())
         print(f"HTTP/1.1 {answer.status} {answer.reason}\r\n{head}\r", flush=True)
     if request.output:
@@ -88,7 +100,7 @@ def main() -> int:
             _copy(answer, file)
     else:
         _copy(answer, sys.stdout.buffer)
-    return 22 if "f" in request.flags and answer.status >= 400 else 0
+    return 22 if "--fail" in request.flags and answer.status >= 400 else 0
 
 
 def _copy(answer: http.client.HTTPResponse, to: BinaryIO) -> None:
