@@ -92,6 +92,15 @@ html_context = {
 }
 
 
+#: A block that is a file, with its name after the language.
+_FILE: Final = re.compile(r"^( *)```(\w+) ([\w./-]+\.\w+)$", re.MULTILINE)
+
+
+def _name_files(_app: Any, _page: str, text: list[str]) -> None:
+    """Show the name of a file above its block: what follows the language is not shown."""
+    text[0] = _FILE.sub(r"\1```{code-block} \2\n\1:caption: \3\n", text[0])
+
+
 def _lead_to_versions(_app: Any, page: str, _template: str, context: Any, _tree: Any) -> None:
     """Name the list of versions from where a page is: it is beside the folder of each version."""
     switcher = dict(context["theme_switcher"])
@@ -124,6 +133,7 @@ def _title_commands(_app: Any, page: Any) -> None:
 
 def setup(app: Any) -> None:
     """Connect the hooks."""
+    app.connect("source-read", _name_files)
     app.connect("sphinx-click-process-description", _escape_stars)
     app.connect("sphinx-click-process-arguments", _clear_arguments)
     app.connect("sphinx-click-process-options", _close_brackets)

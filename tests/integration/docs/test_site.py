@@ -97,6 +97,13 @@ def test_every_link_leads_to_a_page_and_a_title_that_exist(
     assert [] == list(_broken(site, pages))
 
 
+def test_the_name_of_a_file_is_above_its_block(site: Path) -> None:
+    """On a page it follows the language of the block, which readers of the site do not see."""
+    text = (site / "tutorial/a-model.html").read_text(encoding="utf-8")
+    captions = re.findall(r'caption-text">([^<]+)<', text)
+    assert ["prompts/classify.txt", "settings.sh"] == captions
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_public_name_is_on_one_page_of_the_python_reference(
     package: str, pages: dict[Path, Page]
