@@ -56,6 +56,7 @@ _MAX_COUNTDOWN = 60.0
 #: Characters of an error that Celery gets.
 _MAX_TEXT_LENGTH = 4000
 _STOPPING = "this worker has to stop"
+_LIMITED = "a limit is reached"
 #: Only for the main process of a worker; a client need not import them.
 _REQUESTS = "flowq.entrypoints.worker_requests"
 
@@ -222,7 +223,7 @@ def _run_watched(task: "Task[Any, Any]", engine: Engine) -> BaseException | None
     ):
         _retry(task, ended)
     elif ended.ending is AttemptEnding.DEFERRED:
-        _comes_again("a limit is reached", in_chord=in_chord)
+        _comes_again(_LIMITED, in_chord=in_chord)
     elif ended.ending is AttemptEnding.FAILED and ended.error is not None:
         return ended.error
     elif ended.ending is AttemptEnding.CANCELLED:
@@ -257,10 +258,12 @@ def _plain(error: BaseException) -> Exception:
 
 
 def _retry(task: "Task[Any, Any]", ended: AttemptResult) -> None:
-    """Report to Celery and Flower that another attempt follows; the row has that already."""
+    """Send the message again after the delay: for another attempt, or for the turn of a rate.
+
+    The row has that already. A step that waits for its turn has not failed, so it has no error.
+    """
     assert ended.delay is not None
-    assert ended.error is not None
-    error = _plain(ended.error)
+    error = _plain(ended.error or StepError(_LIMITED))
     countdown = ended.delay.total_seconds()
     later = Retry(exc=error, when=countdown)  # type: ignore[arg-type]  # a float is a Real
     if countdown > _MAX_COUNTDOWN:

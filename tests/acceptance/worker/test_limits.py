@@ -82,6 +82,20 @@ def test_rate_holds_over_workers(postgres: Cluster, tmp_path: Path) -> None:
     assert at[-1] - at[0] < 60
 
 
+def test_turn_of_a_rate_comes_by_its_own_message(postgres: Cluster, tmp_path: Path) -> None:
+    """No sweeper sends anything here, so a step without its message would wait for ten minutes."""
+    folder = tmp_path / "spans"
+    folder.mkdir()
+    patient = {f"FLOWQ_{name}_SECONDS": "600" for name in ("LEASE", "RESEND", "SWEEP")}
+    with postgres.worker("--concurrency=2", environment=patient):
+        run_id = postgres.submit(flows.five_a_second, count=12, folder=str(folder))
+        assert postgres.result(run_id, timeout=60) == sum(range(12))
+
+    log = postgres.logs()
+    assert "a limit is reached" in log
+    assert "could not be run" not in log
+
+
 def test_slot_of_a_killed_worker_is_free_when_its_lease_has_lapsed(
     postgres: Cluster, tmp_path: Path
 ) -> None:
