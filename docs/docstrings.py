@@ -21,7 +21,7 @@ from flowq.engine.runs.options import SubmitOptions
 
 _TYPED: Final = re.compile(r"^ *:type: (.*)$")
 _OPTIONS: Final = (QueueingOptions, ScheduleOptions, SubmitOptions)
-_FIELD: Final = re.compile(r"^ {4}(\w+): (.*)$")
+_FIELD: Final = re.compile(r"^ {4}(\w+(?:, \w+)*): (.*)$")
 #: What a user never types, and what is shown instead.
 _INTERNAL: Final = (
     (re.compile(r"~?(?:\w+\.)*Unset \| | \| ~?(?:\w+\.)*Unset\b"), ""),
@@ -87,7 +87,7 @@ def _fields(kind: Any) -> Iterator[str]:
     text = inspect.getdoc(kind) or ""
     for line in text.partition("Attributes:")[2].splitlines():
         if named := _FIELD.match(line):
-            yield f":param {named[1]}: {named[2]}"
+            yield from (f":param {name}: {named[2]}" for name in named[1].split(", "))
         elif line.strip():
             yield f"    {line.strip()}"
 

@@ -23,7 +23,7 @@ _LIMIT: Final = 1024 * 1024
 
 
 class ScheduleOptions(SubmitOptions, total=False):
-    """Options of a schedule; `user_id`, `metadata`, `budget`, `priority`, `deadline` of its runs.
+    """Options of a schedule, and of its runs.
 
     Attributes:
         cron: A cron expression: minute, hour, day of month, month, day of week.
@@ -33,12 +33,13 @@ class ScheduleOptions(SubmitOptions, total=False):
         time_input: The name of the input that gets the time of the tick, in the time zone.
         catch_up: What happens to ticks that no worker started in time: none of them starts a run,
             the last one does, or all do.
-        catch_up_limit: How many ticks are made up for, or wait, at most: the latest ones.
+        catch_up_limit: The most missed ticks that are started, or wait: the latest ones.
         overlap: What happens to a tick while a run of the schedule is open: it is skipped, it waits
             for the end of that run, it starts a second one, or that run is cancelled first.
-        jitter: Each tick is started later, by a time of at most this that is fixed for the tick.
+        jitter: The longest delay of a tick; each tick has its own, which is the same everywhere.
         starts_at: The first possible tick; an aware time. An interval is counted from it.
         ends_at: The last possible tick; an aware time.
+        user_id, metadata, budget, priority, deadline: Of each run, as for `enqueue`.
     """
 
     cron: str | None
