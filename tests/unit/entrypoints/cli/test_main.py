@@ -1,5 +1,6 @@
 """The surface: help is instant, options reach their functions, errors get their exit codes."""
 
+import ast
 import inspect
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 
 from flowq.core import errors
 from flowq.entrypoints.cli.main import main
+from tests.tools.session.processes import run
 
 HEAVY = {"alembic", "celery", "kombu", "obstore", "pydantic", "redis", "rich", "sqlalchemy"}
 
@@ -98,21 +100,45 @@ def test_every_command_is_listed() -> None:
     ]
 
 
-@pytest.mark.parametrize("typed", [[], ["runs"], ["db"], *(path for path, _ in COMMANDS)], ids=str)
-def test_help_loads_no_library_of_a_server(typed: list[str]) -> None:
+#: Asks for help in a process of its own each time, forked from one that has loaded nothing.
+HELP = """
+import os, sys
+
+for typed in sys.stdin.read().splitlines():
+    read, write = os.pipe()
+    if not os.fork():
+        os.dup2(write, 1)
+        from flowq.entrypoints.cli.main import main
+        try: main([*typed.split(), "--help"])
+        except SystemExit: pass
+        print("loaded:", *{name.partition(".")[0] for name in sys.modules}, flush=True)
+        os._exit(0)
+    os.close(write)
+    with open(read) as said:
+        print(repr(said.read()))
+    os.wait()
+"""
+ASKED = [[], ["runs"], ["db"], *(path for path, _ in COMMANDS)]
+
+
+@pytest.fixture(scope="module")
+def helps() -> dict[str, str]:
+    """What is printed for each command, and the libraries that were loaded for it."""
+    asked = [" ".join(path) for path in ASKED]
+    done = run([sys.executable, "-c", HELP], given="\n".join(asked), cold=True)
+    assert 0 == done.returncode, done.stderr
+    return dict(zip(asked, map(ast.literal_eval, done.stdout.splitlines()), strict=True))
+
+
+@pytest.mark.parametrize("typed", ASKED, ids=str)
+def test_help_loads_no_library_of_a_server(helps: dict[str, str], typed: list[str]) -> None:
     """Help is asked for in the middle of typing; it must not take a second."""
-    code = (
-        "import sys; from flowq.entrypoints.cli.main import main\n"
-        f"try: main({[*typed, '--help']!r})\n"
-        "except SystemExit: pass\n"
-        "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
-    )
+    text, _, loaded = helps[" ".join(typed)].rpartition("loaded:")
 
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-
-    assert "Usage:" in done.stdout
-    assert "\\" not in done.stdout  # a mark of click that was not read as one
-    assert set() == HEAVY & set(done.stderr.split())
+    assert "Usage:" in text
+    assert "\\" not in text  # a mark of click that was not read as one
+    assert "flowq" in loaded.split()
+    assert set() == HEAVY & set(loaded.split())
 
 
 def test_command_is_not_imported_before_it_is_used() -> None:
