@@ -44,6 +44,7 @@ from flowq.adapters.embedded import EmbeddedValkey
 from flowq.adapters.expiring import ExpiringValues
 from flowq.adapters.moving_window import RedisWindow
 from flowq.adapters.records.database import SqlRecords
+from flowq.adapters.records.migrations import own_file
 from flowq.adapters.request_rate import RequestRate
 from flowq.adapters.results.objects import open_store
 from flowq.adapters.tracing.opening import open_tracing
@@ -330,12 +331,11 @@ def flush_logs() -> None:
 
 
 def _build(celery: Celery, chosen: Settings) -> Engine:
-    # All that is known to be wrong before a server is asked is refused here: later a run might be
-    # recorded that its caller is then told nothing of.
+    # A wrong setting is refused before a server is asked, so before anything is recorded.
     check_app(celery)
     address, prefix = redis_address(), redis_prefix()
     store = open_store(chosen.results_url)  # looks at the URL alone
-
+    own_file.prepare(chosen.database_url, chosen.home)
     own = embedded()
     if own is not None:
         own.join()

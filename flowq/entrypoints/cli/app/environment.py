@@ -15,8 +15,8 @@ from redis import Redis, RedisError
 from flowq import bootstrap
 from flowq.adapters.records.connections.engine import read_url
 from flowq.adapters.records.connections.identity import sqlite_file
-from flowq.adapters.records.migrations import revisions
-from flowq.core.errors import DatabaseNotMigrated, DatabaseUnavailable, RedisUnavailable
+from flowq.adapters.records.migrations import own_file, revisions
+from flowq.core.errors import RedisUnavailable
 from flowq.core.text.masking import masked, without_secrets
 from flowq.entrypoints.cli.display.console import note
 from flowq.settings import Settings
@@ -103,47 +103,16 @@ def prepare_database() -> None:
         DatabaseNotMigrated: it is behind.
         DatabaseTooNew: it is ahead.
     """
-    url = settings().database_url
+    chosen = settings()
     if not owns_database():
-        revisions.check(url)
-        return
-    make_home()
-    try:
-        revisions.check(url)
-    except DatabaseNotMigrated:
-        from flowq.adapters.records.migrations import migrate  # noqa: PLC0415 - loads Alembic, once
-
-        is_new = revisions.current(url) is None
-        # When several processes start together, one makes the tables and the others wait.
-        migrate.upgrade(url)
-        if is_new:
-            note(f"made a new database: {database_place()}")
-
-
-def make_home() -> Path:
-    """Return flowq's own folder; make it if it is missing, and keep it out of version control.
-
-    Raises:
-        DatabaseUnavailable: it cannot be created or written.
-    """
-    home = settings().home
-    ignored = home / ".gitignore"
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        if not ignored.exists():
-            ignored.write_text("*\n", encoding="ascii")
-    except OSError as error:
-        raise DatabaseUnavailable(
-            f"the folder {home} cannot be used: {error.strerror}",
-            hint="set FLOWQ_HOME to a folder that this user can write",
-        ) from error
-    return home
+        revisions.check(chosen.database_url)
+    elif own_file.prepare(chosen.database_url, chosen.home):
+        note(f"made a new database: {database_place()}")
 
 
 def owns_database() -> bool:
     """Return whether the database is a SQLite file in flowq's own folder."""
-    file = database_file()
-    return file is not None and file.resolve().is_relative_to(settings().home)
+    return own_file.owns(settings().database_url, settings().home)
 
 
 def database_file() -> Path | None:

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Final
 
 from flowq import bootstrap
+from flowq.adapters.records.migrations import own_file
 from flowq.core.errors import InvalidInput
 from flowq.core.states import RunState
 from flowq.entrypoints.cli.app import environment
@@ -51,7 +52,8 @@ def play(*, what: str | None, keep: bool) -> int:
     """
     sample = find_sample()
     shown = SamplePlaybook(sample) if what == PLAYBOOK else SampleFlow(sample, what)
-    home = environment.make_home()
+    home = environment.settings().home
+    own_file.make_home(home)
     with ExitStack() as stack:
         stack.enter_context(_terminable())
         state = stack.enter_context(_alone(home))
