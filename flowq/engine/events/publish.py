@@ -114,7 +114,7 @@ def reused(
 
     They are in the rows at once, and a page that is open shows them at once.
     """
-    if not engine.policies.events:
+    if not rows or not engine.policies.events:
         return
     sizes = Counter(row.batch for row in rows)
     for row in rows:

@@ -106,6 +106,8 @@ def local_calls(
     Those in the lines of a share wait for their turn as others do.
     """
     local = {call.id for call in calls if call.spec.local}
+    if not local:
+        return (), list(batches)
     here: list[Message] = []
     left: list[Batch] = []
     for batch in batches:
