@@ -103,6 +103,29 @@ def test_failures_name_the_place_and_show_what_was_printed(
     assert said in found
 
 
+def test_blocks_of_python_are_modules_that_know_what_was_before(folder: Path) -> None:
+    blocks = [
+        "from flowq import flow, step\n\n\n@step\ndef one() -> int:\n    return 1\n",
+        "@step\ndef one() -> int:\n    return 2\n\n\n@flow\ndef ones() -> int:\n    return one()\n",
+        "async def two() -> int:\n    return one()\n\n\nassert await two() == 2\n",
+    ]
+    assert problem(folder, "".join(f"```python\n{block}```\n\n" for block in blocks)) is None
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "def test_it() -> None:\n    assert not 1\n",
+        "from flowq import flow\n\n\n@flow\ndef none(n: int) -> int:\n    return n / 0\n",
+    ],
+    ids=["test", "flow"],
+)
+def test_tests_and_flows_of_blocks_are_run_and_drawn(folder: Path, block: str) -> None:
+    found = problem(folder, f"```python\n{block}```\n")
+    assert found is not None
+    assert f'page.md", line {1 + len(block.splitlines())}' in found
+
+
 def test_no_variable_of_flowq_comes_from_outside(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,8 @@ _KNOWN: Final = {
     "flowq": "flowq.entrypoints.cli.main:main",
     "uvicorn": "uvicorn.main:main",
 }
+#: Pools that have to patch the standard library before anything is imported.
+_PATCHING: Final = {"eventlet", "gevent"}
 
 
 def _program(name: str) -> Any:
@@ -39,7 +41,8 @@ def main() -> None:
     _, name, *arguments = sys.argv
     sys.argv = [name, *arguments]
     sys.path.pop(0)  # the folder of this file
-    if ready := os.environ.pop("DOCS_READY", None):
+    ready = os.environ.pop("DOCS_READY", None)
+    if ready and not _PATCHING & set(arguments):
         _tell_when_ready(Path(ready))
     sys.exit(_program(name)())
 

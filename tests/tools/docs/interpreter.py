@@ -80,7 +80,8 @@ def main() -> None:
     """Answer each block: null, or how it failed."""
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         with open(sys.argv[1], "ab") as printed:  # noqa: PTH123
-            os.dup2(printed.fileno(), 1)
+            for number in (1, 2):
+                os.dup2(printed.fileno(), number)
         sys.path[0] = os.getcwd()  # noqa: PTH109 - as the interpreter has it, when it is typed
         interpreter = Interpreter()
         for line in sys.stdin:
@@ -91,6 +92,7 @@ def main() -> None:
             else:
                 problem = None
             sys.stdout.flush()
+            sys.stderr.flush()
             answers.write(f"{json.dumps(problem)}\n")
             answers.flush()
 

@@ -188,14 +188,13 @@ class _Interpreter:
 @contextmanager
 def _interpreter(shell: Shell, folder: Path) -> Iterator[_Interpreter]:
     """Start an interpreter with the variables that the shell has now."""
-    job = shell.run('env -0 >"$DOCS_JOB/environment"')
-    given = (job.folder / "environment").read_text(encoding="utf-8").rstrip("\0").split("\0")
-    printed = job.folder / "printed"
+    variables = shell.variables()
+    printed = Path(variables.pop("DOCS_JOB"), "printed")
     command: list[str | Path] = [sys.executable, interpreter.__file__, printed]
     with Process[str](
         command,
         cwd=folder,
-        env={name: value for name, _, value in (one.partition("=") for one in given)},
+        env=variables,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -26,7 +26,7 @@ from tests.tools.waiting import wait_until
 
 _HERE: Final = Path(__file__).parent
 #: Seconds that a command may take on a slow machine.
-DEADLINE: Final = 120.0
+DEADLINE: Final = 240.0
 #: Programs that come with Python packages.
 _INSTALLED: Final = ("alembic", "celery", "flowq", "pytest", "uvicorn")
 #: Variables of this process that a reader would not have.
@@ -109,6 +109,12 @@ class Shell:
         self._ask(line, job, "")
         job.status = int(self._answer(line, job))
         return job
+
+    def variables(self) -> dict[str, str]:
+        """Return the variables that a program would have now."""
+        loop = "for _docs_name in $(compgen -e); do"
+        job = self.run(loop + ' printf "$_docs_name=%s\\0" "${!_docs_name}"; done')
+        return dict(one.split("=", 1) for one in job.out.split("\0") if one)
 
     def begin(self, line: str) -> Job:
         """Start a command that goes on."""
