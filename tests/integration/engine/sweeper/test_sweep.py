@@ -437,7 +437,8 @@ def test_nothing_is_deleted_without_a_retention(
 def test_crash_between_rows_and_objects_leaves_what_the_next_turn_finds(
     records: SqlRecords, objects: MemoryObjects
 ) -> None:
-    stage = stage_with(records, objects, retention=timedelta(0), orphans_after=timedelta(0))
+    past = timedelta(seconds=-1)  # also what has ended in this millisecond
+    stage = stage_with(records, objects, retention=past, orphans_after=past)
     stage.play(three, count=2)
     kept = len(objects.keys())
 
