@@ -42,5 +42,5 @@ def test_no_work_costs_more_than_it_did() -> None:
         if not 0 <= cost[name] <= bound
     }
     assert not over
-    # Each step has its row, its claim and its completion.
-    assert all(cost["statements"] > 2 and cost["wal"] > 2_000 for cost in costs.values())
+    # Each step has its row, its claim and its completion; those of a local step are one statement.
+    assert all(cost["statements"] > 1 and cost["wal"] > 2_000 for cost in costs.values())
