@@ -74,12 +74,14 @@ def test_a_worker_goes_on_and_serves_python_and_commands(folder: Path) -> None:
 
 def test_a_server_gets_a_free_port_and_is_ended(folder: Path) -> None:
     text = console(
-        "$ echo hello > a.txt\n$ python -m http.server 8000\n$ echo $! > pid\n"
-        "$ curl -s localhost:8000/a.txt\nhello\n"
+        "$ echo hello > a.txt\n$ python -m http.server  # on port 8000\n$ echo $! > pid\n"
+        "$ curl -s localhost:8000/a.txt  # in another terminal\nhello\n"
+        "$ sleep 600 &  # is ended, too\n$ echo $! >> pid\n"
     )
     assert problem(folder, text) is None
-    with pytest.raises(ProcessLookupError):
-        os.kill(int((folder / "pid").read_text()), 0)
+    for pid in map(int, (folder / "pid").read_text().split()):
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
 @pytest.mark.parametrize(

@@ -43,11 +43,10 @@ _SERVERS: Final = {
     r"python3? -m http\.server": (8000, " {}"),
     r"python3? manage\.py runserver": (8000, " {}"),
 }
-_WORKERS: Final = (
-    r"flowq( -A \S+| --app \S+)? worker",
-    r"(python3? -m )?celery\b.* worker",
-    r"celery\b.* beat",
-)
+_WORKERS: Final = (r"flowq( -A \S+| --app \S+)? worker", r"(python3? -m )?celery\b.* worker")
+#: Programs that go on too, and that nothing can be asked of.
+_OTHERS: Final = (r"celery\b.* beat",)
+_COMMENT: Final = re.compile(r"\s+#\s.*$", re.MULTILINE)
 #: Variables before a command.
 _VARIABLES: Final = r"(?:\w+=(?:'[^']*'|\"[^\"]*\"|\S)*\s+)*"
 
@@ -88,11 +87,12 @@ class _Reader:
         line = self.names.put_in(self._with_ports(command.text))
         server = next((one for one in _SERVERS if _is(one, line)), None)
         is_worker = any(_is(one, line) for one in _WORKERS)
-        typed = _background(line)
-        if command.may_fail or "--help" in line or not (server or is_worker or typed):
+        goes_on = server or is_worker or any(_is(one, line) for one in _OTHERS)
+        bare = _COMMENT.sub("", line).strip()
+        if command.may_fail or "--help" in line or not (goes_on or _is_in_background(bare)):
             self._compare(command, self.shell.run(line))
             return
-        line = typed or line
+        line = bare.removesuffix("&").rstrip()
         port = None
         if server:
             default, option = _SERVERS[server]
@@ -108,7 +108,7 @@ class _Reader:
             assert not job.has_ended, f"it has ended:\n{job.out}{job.err}"
             return False
 
-        if is_worker and " beat" not in line:
+        if is_worker:
             wait_until(lambda: job.is_ready or goes_on(), what="the worker is ready")
         elif port:
             wait_until(lambda: _answers(int(port)) or goes_on(), what=f"port {port} answers")
@@ -211,10 +211,9 @@ def _is(program: str, line: str) -> bool:
     return re.match(rf"{_VARIABLES}{program}(?![\w-])", line) is not None
 
 
-def _background(line: str) -> str | None:
-    """Return a line without the `&` at its end, and without a comment; None if it has no `&`."""
-    found = re.fullmatch(r"(.*[^&\s])\s*&\s*(#.*)?", line, re.DOTALL)
-    return found and found[1]
+def _is_in_background(line: str) -> bool:
+    """Return whether a line without a comment ends with `&`."""
+    return line.endswith("&") and not line.endswith("&&")
 
 
 def _answers(port: int) -> bool:
