@@ -26,7 +26,7 @@ PARSED: Final = {
 }
 _OPEN: Final = re.compile(r"^( *)```(\w*) ?(.*)$")
 _PATH: Final = re.compile(r"^[\w.-]+(?:/[\w.-]+)*\.\w+$|^Makefile$|^Dockerfile$")
-_NOT_RUN: Final = re.compile(r"<!-- not run:?(.*?)-->\s*\Z", re.DOTALL)
+_NOT_RUN: Final = re.compile(r"<!-- not run:?((?:(?!-->).)*)-->\s*\Z", re.DOTALL)
 _HERE_DOCUMENT: Final = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
 
 

@@ -74,6 +74,16 @@ def test_an_exemption_has_a_reason_and_covers_one_block(page: Path) -> None:
     assert steps(page) == [Command("ls", None, 7)]
 
 
+def test_another_comment_exempts_nothing(page: Path) -> None:
+    page.write_text(
+        "<!-- not run: needs a cluster -->\n```sh\nkubectl\n```\n\n"
+        "<!-- not run: another\nsystem -->\n```python\nx = 1\n```\n\n"
+        "<!-- end -->\n```console\n$ ls\n```\n",
+        encoding="utf-8",
+    )
+    assert [block.exempt for block in blocks(page)] == ["needs a cluster", "another\nsystem", None]
+
+
 def test_a_block_without_an_end_is_refused(page: Path) -> None:
     page.write_text("```python\nx = 1\n", encoding="utf-8")
     with pytest.raises(AssertionError, match="has no end"):
