@@ -149,7 +149,8 @@ class StepFailure(BaseModel):
 
     step: str  #: Key of the step in its flow.
     index: int | None = None  #: Index of the item, from 0, when the step is a map.
-    item: Any = None  #: The item itself, when it is small enough to be recorded.
+    #: The item, when it is a number or a text of less than 1,000 characters.
+    item: Any = None
     error: str  #: Name of the exception's class.
     message: str  #: Its text.
     attempts: int = 1  #: How many attempts were made.

@@ -25,7 +25,8 @@ from flowq.engine.results.codecs.described import described
 FAILURE: Final = "failure"
 _FIELDS: Final = frozenset(StepFailure.model_fields)
 HINT: Final = (
-    "give this map tolerate= as well, or annotate the parameter `X | StepFailure` to be called"
+    "passed-on failures count in this map too: let its tolerate= allow them, or annotate the "
+    "parameter `X | StepFailure` to be called"
 )
 
 
