@@ -89,6 +89,8 @@ class Policies:
     events: bool = True
     #: Whether the sweeper records the flows of the code, so that pages can ask for their runs.
     record_flows: bool = True
+    #: Whether the clock of the database runs while code runs; that of tests stands still.
+    clock_runs: bool = True
     #: How many bytes are kept of what one attempt logs; None keeps nothing.
     logs_bytes: int | None = None
     #: Logged lines are deleted when they are older than this; None keeps them as long as the run.

@@ -245,7 +245,9 @@ class Stage:
             new_id=uuids.uuid7,
             chance=lambda: 0.5,
             worker="test",
-            policies=Policies(lease=_FOREVER, cancel_every=_FOREVER, record_flows=False),
+            policies=Policies(
+                lease=_FOREVER, cancel_every=_FOREVER, record_flows=False, clock_runs=False
+            ),
         )
 
     def play(self) -> None:

@@ -218,7 +218,7 @@ def _outcome(
         hit = retry_on_outage(engine, lambda _: look_up(engine, claim, key))
         if hit is not None:
             found, stored = hit
-            return _ended(claim, stored, started, found)
+            return _ended(engine, claim, stored, started, found)
     limits = limits_of(step, step_type, bound)
     with within(engine, claim, limits):
         if step.limits:
@@ -226,18 +226,21 @@ def _outcome(
         value = call_function(engine, claim, attempt, step, bound=bound, limits=limits)
     stored = retry_on_outage(engine, lambda _: _store(engine, claim, step_type, value))
     attempt.raise_if_cancelled()
-    outcome = _ended(claim, stored, started)
+    outcome = _ended(engine, claim, stored, started)
     if key is not None:
         keep(engine, claim, key, step, outcome)
     return outcome
 
 
-def _ended(claim: Claim, stored: Stored, started: float, hit: CacheEntry | None = None) -> Outcome:
+def _ended(
+    engine: Engine, claim: Claim, stored: Stored, started: float, hit: CacheEntry | None = None
+) -> Outcome:
     """Return the outcome of an attempt that ends now.
 
     The program of a call may see its end before the database does, so it has its time here.
     """
-    took = timedelta(seconds=time.monotonic() - started)
+    runs = engine.policies.clock_runs
+    took = timedelta(seconds=time.monotonic() - started if runs else 0)
     ended_at = claim.began_at + took if claim.spec is not None and claim.began_at else None
     return Outcome(
         stored.ref, stored.copy, execution_time_ms=since(started), hit=hit, ended_at=ended_at

@@ -188,7 +188,7 @@ async def _of_request(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     wrong = [_wrong_part(one) for one in error.errors()]
     message = "; ".join(f"{one.where}: {one.message}" for one in wrong)
-    hint = "/openapi.json and `flowq docs http` describe the request"
+    hint = "/openapi.json describes the request"
     unread = any(one["loc"] == ("body",) and one["type"] in _UNREAD for one in error.errors())
     if unread and isinstance(error.body, bytes | None):
         hint = "send JSON with the header Content-Type: application/json"

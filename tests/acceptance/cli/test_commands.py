@@ -326,8 +326,8 @@ def test_pause_holds_a_run_until_it_is_resumed(shell: Shell) -> None:
     file.touch()
     assert "Paused: ann: wait" in shell.flowq("runs", "show", run_id).out
     for option in ("--status", "--state"):
-        assert run_id[:8] in shell.flowq("runs", "ls", option, "paused").out
-        assert run_id[:8] not in shell.flowq("runs", "ls", option, "failed").out
+        assert run_id[:18] in shell.flowq("runs", "ls", option, "paused").out
+        assert run_id[:18] not in shell.flowq("runs", "ls", option, "failed").out
 
     resumed = shell.flowq("runs", "resume", run_id)
     assert 0 == resumed.code

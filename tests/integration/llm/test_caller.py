@@ -105,7 +105,7 @@ def test_errors_are_raised_as_they_are(alone: Path) -> None:
 def test_without_a_database_it_runs_all_the_same(
     alone: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("FLOWQ_DATABASE_URL", f"sqlite:///{alone / 'empty.db'}")
+    monkeypatch.setenv("FLOWQ_DATABASE_URL", f"sqlite:///{alone.parent / 'elsewhere.db'}")
     bootstrap.settings.cache_clear()
 
     result = asyncio.run(Ask().execute({"question": "why"}))

@@ -98,6 +98,7 @@ workflow:
   - {step: end, tool: {kind: noop}}
 """
     monkeypatch.setattr(ProgramCache, "observed", lambda *_: None)  # it is in another process
+    monkeypatch.setattr(ProgramCache, "take", lambda *_: None)
     with watched() as logs, started(text) as run:
         run.finish()
         whole = log(run)
@@ -116,6 +117,7 @@ def test_call_that_a_cancel_overtakes_leads_to_nothing(monkeypatch: pytest.Monke
             cancel(engine, message.run_id, "enough")
 
     monkeypatch.setattr(ProgramCache, "observed", lambda *_: None)  # it is in another process
+    monkeypatch.setattr(ProgramCache, "take", lambda *_: None)
     with watched(then=stop) as logs, started(CHAIN) as run:
         assert "cancelled" == run.status
         assert [*BEGUN, "command.issued start"] == names(log(run)) == names(logs[run.id])

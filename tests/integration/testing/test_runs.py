@@ -3,6 +3,7 @@
 import asyncio
 import random
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -146,6 +147,28 @@ def test_time_stops_until_it_is_advanced() -> None:
         assert began + timedelta(days=45) == run.now
         assert ["sleep#1", "remind#2", "sleep#3"] == [one.key for one in run.steps[1:]]
         assert RunState.COMPLETED is run.wait(timedelta(days=45))
+
+
+@step
+async def busy() -> int:
+    deadline = time.monotonic() + 0.01
+    while time.monotonic() < deadline:
+        pass
+    return 1
+
+
+@flow
+async def timed() -> list[datetime]:
+    times = [flowq.now()]
+    for _ in range(3):
+        await busy()
+        times.append(flowq.now())
+    return times
+
+
+def test_clock_stands_while_code_runs() -> None:
+    """Or a test could not name the times that a program records."""
+    assert 1 == len(set(testing.run(timed, {})))
 
 
 def test_signal_is_sent_by_the_test() -> None:

@@ -39,7 +39,8 @@ def is_sent(row: Any = _C) -> ColumnElement[bool]:
 
 
 IN_LINE: Final = in_line()
-_PLACES: Final = (_C.wake_at, _C.map_index)
+#: Steps of several runs may be queued by one statement, so at one time; ids of runs are in order.
+_PLACES: Final = (_C.wake_at, _C.map_index, _C.flow_run_id)
 
 #: In a query of its own: the condition of the partial index names columns that runs have too.
 _PRIORITY: Final = (

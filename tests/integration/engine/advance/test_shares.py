@@ -422,7 +422,8 @@ def test_run_without_a_share_pays_nothing(stage: Stage) -> None:
         stage.dispatcher.run(stage.engine)
     assert stage.records.autocommit(lambda tx: tx.runs.status(play_all)) is RunState.COMPLETED
     assert len(done) == 10
-    assert not [one for one in found if "share" in one]
+    inserts = "INSERT INTO flow_step_runs "  # it has all columns of a row
+    assert not [one for one in found if "share" in one and not one.startswith(inserts)]
     with statements(stage) as fair:
         submit(stage, mapped, tenant="a", count=10)
         stage.dispatcher.run(stage.engine)

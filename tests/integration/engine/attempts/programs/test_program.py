@@ -746,8 +746,8 @@ def test_run_of_a_changed_program_is_paused_and_continues_with_the_old_code(stag
         OTHER["step"] = False
 
     assert run.status is RunState.PAUSED
-    assert "tests.integration.engine.attempts.test_program.page" in run.error
-    assert "tests.integration.engine.attempts.test_program.add" in run.error
+    assert "tests.integration.engine.attempts.programs.test_program.page" in run.error
+    assert "tests.integration.engine.attempts.programs.test_program.add" in run.error
     assert resume(stage.engine, run.id) is RunState.RUNNING
     stage.dispatcher.run(stage.engine)
     assert run.result() == 13
