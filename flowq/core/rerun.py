@@ -35,6 +35,8 @@ class Why(StrEnum):
     OPEN = "open"  #: It has not completed there.
     UNREADABLE = "unreadable"  #: Its result cannot be read any more.
     DEPENDS = "depends"  #: A step before it runs.
+    #: Of a program: it runs unless the program makes the same calls up to it; known when it runs.
+    COMPARED = "compared"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,18 @@ WHY: Final = {
     Why.OPEN: "it has not completed",
     Why.UNREADABLE: "its result is gone",
     Why.DEPENDS: "a step before it runs",
+    Why.COMPARED: "reused if its inputs, and those of the calls before it, are the same",
 }
 
 #: How many indexes of items are named.
 _NAMED: Final = 5
+
+
+def what_happens(step: PlannedStep) -> str:
+    """Return what happens to a step, in a word or two."""
+    if step.is_reused:
+        return "reused"
+    return "may run" if step.may_be_reused else "runs"
 
 
 def reason(step: PlannedStep) -> str:
@@ -50,13 +58,17 @@ def _items(step: PlannedStep) -> list[str]:
 
 
 def totals(preview: RerunPreview) -> tuple[str, str]:
-    """Return what is reused, and what runs, as counts of steps and of items of maps that run."""
+    """Return what is reused, and what runs, as counts of steps and of items of maps that run.
+
+    Calls that may be reused are counted as a span: "0 to 3 steps".
+    """
+    maybe = sum(step.may_be_reused for step in preview.runs)
     maps = [step.items for step in preview.runs if step.items is not None]
-    reused = [_counted(len(preview.reused), "step")]
+    reused = [_counted_between(len(preview.reused), maybe, "step")]
     certain = sum(len(one.reused) for one in maps)
     if certain:
         reused.append(f"{_counted(certain, 'item')} of maps that run")
-    runs = [_counted(len(preview.runs), "step")]
+    runs = [_counted_between(len(preview.runs) - maybe, maybe, "step")]
     again = sum(len(one.runs) for one in maps)
     if again:
         runs.append(f"with {_counted(again, 'item')} that the earlier run has")
@@ -65,6 +77,11 @@ def totals(preview: RerunPreview) -> tuple[str, str]:
 
 def _counted(number: int, noun: str, before: str = "") -> str:
     return " ".join(filter(None, [before, formatting.count(number), noun + "s" * (number != 1)]))
+
+
+def _counted_between(least: int, more: int, noun: str) -> str:
+    before = f"{formatting.count(least)} to" if more else ""
+    return _counted(least + more, noun, before)
 
 
 def _named(indexes: tuple[int, ...]) -> str:

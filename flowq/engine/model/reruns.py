@@ -151,6 +151,11 @@ class PlannedStep:
         """Whether it has the result of the earlier run from the start."""
         return self.why is None
 
+    @property
+    def may_be_reused(self) -> bool:
+        """Whether it is reused is only known when the program calls it."""
+        return self.why is Why.COMPARED
+
 
 @dataclass(frozen=True, slots=True)
 class RerunPreview:
@@ -175,7 +180,7 @@ class RerunPreview:
 
     @property
     def runs(self) -> tuple[PlannedStep, ...]:
-        """The steps that run."""
+        """The steps that run, and the calls of a program of which it is not known before."""
         return tuple(step for step in self.steps if not step.is_reused)
 
     @property

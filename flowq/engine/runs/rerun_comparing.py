@@ -127,14 +127,12 @@ def _of_program(
     copies = {row.key for row in kept.calls}
     for row in found.rows:
         if row.call is not None and row.map_index is None:
-            found.why[row.key] = None if row.key in copies else _why_called(found, row, kept.fork)
-    found.notes.append(
-        "The program is replayed over the calls that are reused, with the code of now; what it "
-        "calls after them is not known before."
-        if same
-        else "The inputs of the program differ, so it starts again; calls with the same inputs "
-        "are reused until the first that differs."
-    )
+            why = _why_called(found, row, kept.fork)
+            is_known = same or found.fork is not None or row.id in found.missing
+            if why is Why.DEPENDS and not is_known:
+                why = Why.COMPARED
+            found.why[row.key] = None if row.key in copies else why
+    found.notes.append(_note_of_program(same_inputs=same, has_fork=found.fork is not None))
     if spec.reruns_failures and found.fork is None:
         found.notes.append(
             "Calls after them that have completed are reused if their inputs are the same."
@@ -143,6 +141,23 @@ def _of_program(
         spec.model_copy(update={"rerun": kept.rerun}),
         NewRerun(found.old.id, copied(found.old, run_id, kept.calls, found.rows)),
         observed=len(kept.calls),
+    )
+
+
+def _note_of_program(*, same_inputs: bool, has_fork: bool) -> str:
+    if same_inputs:
+        return (
+            "The program is replayed over the calls that are reused, with the code of now; what it "
+            "calls after them is not known before."
+        )
+    if has_fork:
+        return (
+            "The inputs of the program differ and the rerun begins at a call, so calls before that "
+            "one run again too."
+        )
+    return (
+        "The inputs of the program differ, so it starts again; calls with the same inputs are "
+        "reused until the first that differs. Which these are is known when it runs."
     )
 
 

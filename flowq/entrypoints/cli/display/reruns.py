@@ -7,15 +7,14 @@ from rich.table import Table
 from flowq.engine.model.reruns import RerunPreview
 from flowq.entrypoints import formatting
 from flowq.entrypoints.cli.display import console
-from flowq.entrypoints.rerun_reasons import reason, totals
+from flowq.entrypoints.rerun_reasons import reason, totals, what_happens
 
 
 def print_preview(preview: RerunPreview) -> None:
     """Print a preview as a table with its totals."""
     table = Table("step", "", "why", "first cost", box=None, pad_edge=False)
     for step in preview.steps:
-        action = "reused" if step.is_reused else "runs"
-        table.add_row(step.key, action, reason(step), formatting.money(step.cost))
+        table.add_row(step.key, what_happens(step), reason(step), formatting.money(step.cost))
     console.out().print(table)
     reused, runs = totals(preview)
     console.note(

@@ -154,8 +154,20 @@ def test_failure_that_the_program_has_caught_stays_in_its_history(stage: Stage) 
 
 def test_with_other_inputs_calls_are_reused_until_the_first_that_differs(stage: Stage) -> None:
     old = stage.play(in_a_row, names=list("abc"))
-    assert rerun(old, inputs={"names": list("axc")}).result() == "AXC"
+    others = {"names": list("axc")}
+    found = reruns.preview(stage.engine, old.id, inputs=others)
+    assert {one.why for one in found.steps} == {Why.COMPARED}
+    assert rerun(old, inputs=others).result() == "AXC"
     assert Counter(a=1, b=1, x=1, c=2) == RAN
+
+
+def test_with_other_inputs_and_a_first_call_nothing_is_reused(stage: Stage) -> None:
+    old = stage.play(in_a_row, names=list("abc"))
+    found = reruns.preview(stage.engine, old.id, from_step="work#2", inputs={"names": list("abx")})
+    assert Why.COMPARED not in {one.why for one in found.steps}
+    assert "calls before that one run again too" in " ".join(found.notes)
+    assert rerun(old, from_step="work#2", inputs={"names": list("abx")}).result() == "ABX"
+    assert Counter(a=2, b=2, c=1, x=1) == RAN
 
 
 def test_clock_and_random_numbers_are_kept_up_to_the_fork(stage: Stage) -> None:

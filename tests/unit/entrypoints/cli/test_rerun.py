@@ -17,7 +17,7 @@ from flowq.entrypoints.cli.app import apps
 from flowq.entrypoints.cli.commands.runs.rerun import rerun
 from flowq.entrypoints.cli.display.reruns import preview_json
 from flowq.entrypoints.cli.options import SPAN
-from flowq.entrypoints.rerun_reasons import reason, totals
+from flowq.entrypoints.rerun_reasons import reason, totals, what_happens
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,14 @@ def test_times_are_numbers_with_a_unit() -> None:
             SPAN.convert(wrong, None, None)
     for longest in ("99999d", "99999w"):
         earliest_id(datetime.now(UTC) - SPAN.convert(longest, None, None))
+
+
+def test_calls_that_may_be_reused_are_counted_as_a_span() -> None:
+    steps = [PlannedStep(f"call#{number}", "s", Why.COMPARED) for number in range(3)]
+    steps.append(PlannedStep("last#4", "s", Why.OPEN))
+    preview = RerunPreview(RunId(uuid4()), "f", tuple(steps))
+    assert totals(preview) == ("0 to 3 steps", "1 to 4 steps")
+    assert [what_happens(step) for step in steps] == ["may run", "may run", "may run", "runs"]
 
 
 def test_preview_says_why_each_step_runs() -> None:

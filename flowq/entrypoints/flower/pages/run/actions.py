@@ -27,7 +27,7 @@ from flowq.entrypoints import formatting
 from flowq.entrypoints.flower.page import PageHandler
 from flowq.entrypoints.flower.pages.run import rerunning
 from flowq.entrypoints.flower.pages.run.request import read_page, run_id_of
-from flowq.entrypoints.rerun_reasons import reason, totals
+from flowq.entrypoints.rerun_reasons import reason, totals, what_happens
 
 Form = Mapping[str, Any]
 
@@ -256,6 +256,7 @@ class RunAction(ActionPage):
             takes_inputs="inputs" in typed and self._takes_inputs(page),
             reason=reason,
             totals=totals,
+            what_happens=what_happens,
             back=self.reverse_url("flow-run", page.run.id),
         )
 
