@@ -28,7 +28,7 @@ class StepContext:
     step_id: StepRunId
     key: str  #: Key of the step in its flow.
     index: int | None  #: Which item of a map, from 0.
-    attempt: int  #: From 1.
+    attempt: int  #: From 1; attempts that were lost with a worker count too.
     idempotency_key: str  #: The same over all attempts; give it to outside APIs that take one.
     logger: logging.LoggerAdapter[logging.Logger]  #: Adds run, step and attempt to each record.
     _cancelled: Event = field(default_factory=Event, repr=False)

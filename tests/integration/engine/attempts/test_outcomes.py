@@ -327,3 +327,24 @@ def test_code_that_asks_for_a_retry_gets_as_many_as_the_policy_allows(stage: Sta
     retries.clear()
     needed = 4
     assert "'cause'" in stage.play(asking).error
+
+
+def test_a_step_error_that_a_step_raises_itself_is_not_retried(stage: Stage) -> None:
+    class Busy(StepError):
+        """An error of the user's own."""
+
+    attempts: list[type[Exception]] = []
+
+    @step(name="refuses", retries=2, retry_delay=0.0)
+    def refuses(kind: str) -> None:
+        attempts.append({"bare": StepError, "own": Busy}[kind])
+        raise attempts[-1]("no")
+
+    @flow(name="refusing")
+    def refusing(kind: str) -> None:
+        refuses(kind)
+
+    assert stage.play(refusing, kind="bare").status is RunState.FAILED
+    assert attempts == [StepError]
+    assert stage.play(refusing, kind="own").status is RunState.FAILED
+    assert attempts == [StepError, Busy, Busy, Busy]
