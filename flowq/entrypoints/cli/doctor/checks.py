@@ -199,8 +199,8 @@ def _no_file(place: str) -> tuple[Level, str, str | None]:
     if environment.owns_database():
         return (
             Level.WARNING,
-            f"there is no file {place}, so no flowq tables; the flowq commands create it",
-            "before your own program or `celery worker` uses it, run: flowq db upgrade",
+            f"there is no file {place}, so no runs yet; the first process that uses it makes it",
+            "if you expect runs, begin in the folder of your workers, or set FLOWQ_HOME",
         )
     return Level.PROBLEM, f"there is no file {place}", "run: flowq db upgrade"
 
