@@ -234,8 +234,8 @@ class StepView:
     execution_time_ms: int | None  #: How long its code ran, in all attempts.
     tokens: int
     cost: Decimal
-    #: The process of its last attempt, as `host:pid`. None before its first attempt, for a step that
-    #: was reused, and for a map: its items ran in many processes.
+    #: The process of its last attempt, as `host:pid`. None before its first attempt, for a reused
+    #: step, and for a map: its items ran in many processes.
     worker: str | None
     error_type: str | None
     error_message: str | None
