@@ -172,8 +172,7 @@ class RunUnreadable(FlowqError):
 class StepError(FlowqError):
     """An attempt of a step ends with this.
 
-    A step may raise it: then the step fails without a retry. Subclasses of your own are retried
-    as other errors are.
+    A step that raises it itself fails without a retry. Your own subclasses of it are retried.
 
     Attributes:
         details: JSON data that is kept in the metadata of the step's row, beside the traceback.

@@ -234,9 +234,7 @@ class StepView:
     execution_time_ms: int | None  #: How long its code ran, in all attempts.
     tokens: int
     cost: Decimal
-    #: The process of its last attempt, as `host:pid`. None before its first attempt, for a reused
-    #: step, and for a map: its items ran in many processes.
-    worker: str | None
+    worker: str | None  #: The process of its last attempt, as `host:pid`; None for a map.
     error_type: str | None
     error_message: str | None
     metadata: Mapping[str, Any]
