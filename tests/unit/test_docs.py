@@ -140,3 +140,17 @@ def test_what_the_architecture_names_exists() -> None:
 
     assert len(places) >= 30
     assert [] == missing
+
+
+@each_page
+def test_the_text_names_the_files_to_save(page: Path) -> None:
+    # The site does not show what follows the language of a block.
+    lines = page.read_text(encoding="utf-8").splitlines()
+    unnamed, after = [], 0
+    for block in pages.blocks(page):
+        text = "\n".join(lines[after : block.line - 2])
+        after = block.line + len(block.text.splitlines())
+        if re.fullmatch(r"[\w./@-]+\.\w+", block.info) and block.info not in text:
+            unnamed.append(block.info)
+
+    assert unnamed == []
