@@ -33,6 +33,7 @@ The type says who has to act:
     ├── RunFailed / RunCancelled / ResultTimeout              what `Run.result()` raises
     └── Unavailable            a service that flowq needs cannot be used now (operator)
         ├── BrokerUnavailable   RedisUnavailable   DatabaseUnavailable   StoreUnavailable
+        ├── WorkerOutdated     the code of this worker is older than that of the client
         ├── DatabaseRefused    it refused a statement of flowq (most likely a bug)
         └── DatabaseNotMigrated   DatabaseTooNew   StoreAfterFork
 
@@ -91,6 +92,7 @@ __all__ = [
     "StoreUnavailable",
     "TaskRevoked",
     "Unavailable",
+    "WorkerOutdated",
     "WouldBlock",
 ]
 
@@ -362,6 +364,10 @@ class DatabaseNotMigrated(Unavailable):
 
 class DatabaseTooNew(Unavailable):
     """The database was migrated by a newer flowq than this one."""
+
+
+class WorkerOutdated(Unavailable):
+    """This worker has older code than the client of the run; another worker may run the step."""
 
 
 class StoreUnavailable(Unavailable):

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from flowq.core.errors import StepError
+from flowq.core.errors import StepError, WorkerOutdated
 from flowq.core.results import StepFailure
 from flowq.core.spec import StepSpec
 from flowq.engine.model.rows import Claim, Outcome
@@ -60,7 +60,14 @@ def bind(
     Raises:
         StepError: one does not fit.
         PassedFailure: it is the item of a map, and a failure of an earlier step.
+        WorkerOutdated: the function has no such parameter.
     """
+    unknown = sorted(inputs.keys() - step_type.signature.parameters.keys())
+    if unknown:
+        raise WorkerOutdated(
+            f"step {step_type.name!r} has no parameter {unknown[0]!r} on this worker",
+            hint="restart the workers with the code of the client that has enqueued the run",
+        )
     values: dict[str, Any] = {}
     for name, value in inputs.items():
         try:

@@ -28,6 +28,7 @@ from flowq.core.errors import (
     StepError,
     StepFailed,
     Unavailable,
+    WorkerOutdated,
     WouldBlock,
 )
 from flowq.core.ids import StepRunId, node_id
@@ -190,7 +191,7 @@ def defer(engine: Engine, claim: Claim, error: Unavailable, started: float) -> A
     It is not a failure of the step. But its code may run again, at whatever cost, so it counts as a
     recovery; with these delays the last one comes about half an hour after the first.
     """
-    if isinstance(error, DatabaseRefused | DatabaseNotMigrated):
+    if isinstance(error, DatabaseRefused | DatabaseNotMigrated | WorkerOutdated):
         # Waiting alone may not fix that: an operator has to see it.
         extra = {"action": "put_off", "run_id": str(claim.run_id), "step": claim.key}
         logger.error("%s of run %s is deferred: %s", claim.key, claim.run_id, error, extra=extra)
