@@ -41,6 +41,8 @@ _MAX_SIBLINGS = 16
 _MAX_CALLED = 100
 #: Of all cached definitions together, in bytes as `footprint` estimates them.
 _MAX_CACHED = 64 * 1024 * 1024
+#: And the most of them, however small they are.
+_MAX_DEFINITIONS = 512
 #: What a step without arguments takes, and each value in its arguments beside its characters.
 _STEP_BYTES = 2048
 _VALUE_BYTES = 64
@@ -201,9 +203,12 @@ class DefinitionCache:
     def __init__(self, records: Records, most_bytes: int = _MAX_CACHED) -> None:
         self._records = records
         self._lock = Lock()
-        self._known: LRUCache[RunId, RunDefinition] = LRUCache(
-            most_bytes, lambda known: min(footprint(known.definition.spec), most_bytes)
-        )
+        least = most_bytes // _MAX_DEFINITIONS
+
+        def weight(known: RunDefinition) -> int:
+            return min(max(footprint(known.definition.spec), least), most_bytes)
+
+        self._known: LRUCache[RunId, RunDefinition] = LRUCache(most_bytes, weight)
 
     def get(self, run_id: RunId) -> RunDefinition:
         """Return the definition of a run.
