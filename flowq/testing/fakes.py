@@ -36,7 +36,9 @@ def faked(step: Step[..., Any] | type[BaseStep], function: Callable[..., Any]) -
         function = _with_content(step, function, found.type.returns)
         step = found
     own = step.type
-    return RegisteredStep(own.name, function, model=own.model, middleware=own.middleware)
+    return RegisteredStep(
+        own.name, function, model=own.model, middleware=own.middleware, is_fake=True
+    )
 
 
 def _with_content(

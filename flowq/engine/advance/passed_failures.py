@@ -62,10 +62,10 @@ def bind(
         PassedFailure: it is the item of a map, and a failure of an earlier step.
         WorkerOutdated: the function has no such parameter.
     """
-    unknown = sorted(inputs.keys() - step_type.signature.parameters.keys())
-    if unknown:
+    unknown = step_type.lacks(inputs)
+    if unknown is not None:
         raise WorkerOutdated(
-            f"step {step_type.name!r} has no parameter {unknown[0]!r} on this worker",
+            f"step {step_type.name!r} has no parameter {unknown!r} on this worker",
             hint="restart the workers with the code of the client that has enqueued the run",
         )
     values: dict[str, Any] = {}

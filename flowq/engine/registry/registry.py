@@ -7,7 +7,7 @@ know it, so the step waits for that worker.
 import inspect
 import json
 import sys
-from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -57,6 +57,7 @@ class RegisteredStep:
         models: What such a class validates with.
         names: Names for its annotations beside those of its module.
         middleware: What runs around its function, the outermost first.
+        is_fake: Whether it stands for another one in a test; then it takes what it names.
     """
 
     name: str
@@ -67,11 +68,20 @@ class RegisteredStep:
     models: tuple[type, ...] = ()
     names: Mapping[str, Any] = field(default_factory=dict, compare=False)
     middleware: tuple[Middleware, ...] = ()
+    is_fake: bool = False
 
     @cached_property
     def signature(self) -> inspect.Signature:
         """The callable's parameters."""
         return signature_of(self.function, f"step {self.name!r}")
+
+    def lacks(self, inputs: Iterable[str]) -> str | None:
+        """Return the first input that the callable has no parameter for."""
+        known = self.signature.parameters
+        takes_all = any(one.kind is one.VAR_KEYWORD for one in known.values())
+        if self.is_fake or takes_all:
+            return None
+        return next((name for name in inputs if name not in known), None)
 
     @property
     def key_names(self) -> Collection[str]:
