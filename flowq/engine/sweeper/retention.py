@@ -137,7 +137,7 @@ def delete_now(engine: Engine, run_id: RunId) -> int:
     """
     run = engine.records.autocommit(lambda tx: tx.runs.head(run_id))
     if run is None:
-        raise RunNotFound(f"there is no run {run_id}", hint="flowq runs ls")
+        raise RunNotFound.of(run_id)
     if run.status not in TERMINAL_RUN_STATES:
         raise InvalidInput(
             f"run {run_id} cannot be deleted: it is {run.status}",

@@ -57,11 +57,11 @@ def find_pages() -> dict[str, ManualPage]:
         folder = package.parent / "docs"
     pages = {}
     for path in sorted(folder.rglob("*.md")):
-        if path == folder / f"{_INDEX}.md" or path.read_text("utf-8").startswith(_SITE_ONLY):
-            continue
         place = path.relative_to(folder).with_suffix("")
         name = str(place.parent if place.name == _INDEX else place)
-        pages[name] = ManualPage(name, path)
+        page = ManualPage(name, path)
+        if not page.text.startswith(_SITE_ONLY):
+            pages[name] = page
     return pages
 
 
