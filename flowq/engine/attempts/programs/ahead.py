@@ -113,6 +113,8 @@ def _next_wait(engine: Engine, claim: Claim, kept: CachedProgram, ahead: Ahead) 
     execution, progress = kept.execution, ahead.progress
     if progress.end is not None or execution.calls > engine.policies.max_calls:
         return None
+    if len(progress.calls) != 1:  # the rows of many calls are made once, by the program's attempt
+        return None
     place = kept.observed + 1
     wait = wait_of(engine, Replayed(execution, progress, place, {claim.id: place}))
     return None if wait.suspension.next_call is None else wait
