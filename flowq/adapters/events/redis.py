@@ -147,6 +147,7 @@ class RedisEvents(Outbox, Events):
         pipeline.xread({key: after or "0"}, count=_PAGE, block=_block(wait))
         if after is not None:
             # Answered after the waiting: what came is whole only if its predecessor is still there.
+            # (A stream that is lost and made anew within one millisecond cannot be recognised.)
             pipeline.xrange(key, after, after)
         try:
             found, *there = pipeline.execute()

@@ -78,6 +78,14 @@ def forget(events: Events) -> None:
         assert isinstance(events, RedisEvents)
         for key in events._client.scan_iter("flowq:run:*:events"):
             events._client.delete(key)
+        # Entries are numbered by the clock: within this millisecond the same numbers come again.
+        lost = _milliseconds(events)
+        wait_until(lambda: _milliseconds(events) > lost, what="a millisecond is over")
+
+
+def _milliseconds(events: RedisEvents) -> int:
+    seconds, microseconds = events._client.time()
+    return int(seconds * 1000 + microseconds // 1000)
 
 
 @pytest.fixture

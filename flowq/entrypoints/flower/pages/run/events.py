@@ -1,16 +1,20 @@
-"""The events tab: what happened in a run, and what somebody did to it, in one list by time.
+"""The events tab: what happened in a run, and what somebody did to it, in one list.
 
-Events come from the stream of the run, or from its rows if reading the stream takes too long.
-Actions are rows. The newest is first, so that a page that is open shows what comes; `order=oldest`
-reverses the list. A filter leaves only actions, or only events of steps, of the run, or failures.
+Events come from the stream of the run, or from its rows if reading the stream takes too long, and
+stay in the order in which they are read: workers and the database have clocks of their own, so a
+run may end before its last step by their times. Actions are rows, and are put between the events by
+time. The newest is first, so that a page that is open shows what comes; `order=oldest` reverses the
+list. A filter leaves only actions, or only events of steps, of the run, or failures.
 """
 
+import heapq
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
 from typing import Final
 
 from flowq.core.errors import Unavailable
@@ -85,8 +89,11 @@ def events(engine: Engine, page: RunPage, asked: RunQuery) -> TemplateContext:
     keeps = KINDS[kind]
     lines = [_of_event(event) for event in emitted[-_MAX_SHOWN:] if keeps(event)]
     if keeps(None):
-        lines += [_of_action(one, shows_content=asked.shows_content) for one in actions]
-    lines.sort(key=lambda line: line.at, reverse=asked.order != "oldest")
+        lines = merged(
+            lines, (_of_action(one, shows_content=asked.shows_content) for one in actions)
+        )
+    if asked.order != "oldest":
+        lines.reverse()
     return {
         "lines": lines,
         "cut": cut,
@@ -94,6 +101,20 @@ def events(engine: Engine, page: RunPage, asked: RunQuery) -> TemplateContext:
         "kinds": list(KINDS),
         "kind": kind,
     }
+
+
+def merged(events: Sequence[EventLine], actions: Iterable[EventLine]) -> list[EventLine]:
+    """Return actions between events: each before the first event that is not earlier.
+
+    Events keep their order; one that is earlier than an event before it counts as equally late.
+    """
+    late = zip(accumulate((line.at for line in events), max), events, strict=True)
+    done = sorted(((line.at, line) for line in actions), key=_moment)
+    return [line for _, line in heapq.merge(done, late, key=_moment)]
+
+
+def _moment(timed: tuple[datetime, EventLine]) -> datetime:
+    return timed[0]
 
 
 def _of_event(event: Event) -> EventLine:
