@@ -1,7 +1,8 @@
 """The server: chat completions, images, models and statistics.
 
-A call counts as *answered* when its whole answer, or its error, was written to a client that was
-still there: what `GET /stats` says then was paid for, as a provider would see it.
+A call counts as *answered* when its whole answer was written to a client that was still there: what
+`GET /stats` says then was paid for, as a provider would see it. It is counted just before the last
+byte, so whoever has the answer finds it counted; if the byte cannot be sent, it counts no more.
 """
 
 import asyncio
@@ -32,6 +33,8 @@ from flowq.entrypoints.fake_llm.pictures import png
 
 #: What an image costs in tokens, whatever its size.
 _IMAGE_TOKENS = 1000
+#: The tokens of an answer: read and written.
+_Used = tuple[int, int]
 
 
 @dataclass
@@ -66,6 +69,7 @@ class _Handler(RequestHandler):
         self._stats = stats
         self._latency = latency
         self._gone = asyncio.Event()
+        self._under_way = False
 
     def on_connection_close(self) -> None:
         """Remember that the client has left."""
@@ -91,6 +95,7 @@ class _Call(_Handler):
         stats.calls += 1
         stats.models[model] += 1
         stats.under_way += 1
+        self._under_way = True
         stats.most_at_once = max(stats.most_at_once, stats.under_way)
         try:
             if not await self._respond(model, request):
@@ -98,7 +103,7 @@ class _Call(_Handler):
         except StreamClosedError:
             stats.gone += 1
         finally:
-            stats.under_way -= 1
+            self._over()
 
     async def _respond(self, model: str, request: dict[str, Any]) -> bool:
         how = behaviour(model)
@@ -121,15 +126,22 @@ class _Call(_Handler):
         if status == 429:
             self.set_header("Retry-After", str(how.retry_after))
         self.set_status(status)
+        self._over()
         self.finish(_error(status, "this model is made to fail like this"))
+
+    def _over(self) -> None:
+        """Count this call as under way no more; a client with an answer may look at once."""
+        if self._under_way:
+            self._under_way = False
+            self._stats.under_way -= 1
 
     async def _send(
         self, model: str, request: dict[str, Any], how: Behaviour, fault: Fault | None
     ) -> bool:
         raise NotImplementedError
 
-    async def _body(self, body: str, fault: Fault | None) -> None:
-        """Write a whole body, or what the fault leaves of it."""
+    async def _body(self, body: str, fault: Fault | None, used: _Used | None) -> None:
+        """Write a body, paid for when all of it is sent, or what the fault leaves of it."""
         kind = fault.kind if fault else ""
         if kind == "badjson":
             body = body[: len(body) // 2] + " this is no JSON"
@@ -139,18 +151,35 @@ class _Call(_Handler):
             await self.flush()
             self._hang_up()
         else:
-            await self.finish(body)
+            await self._last(body, None if kind == "badjson" else used)
 
     def _hang_up(self) -> None:
+        self._over()
         self.detach().close()
 
-    def _paid(self, input_tokens: int, output_tokens: int) -> None:
-        self._stats.answered += 1
-        self._stats.input_tokens += input_tokens
-        self._stats.output_tokens += output_tokens
+    async def _last(self, body: str, paid: _Used | None) -> None:
+        """Send the last bytes of an answer, and count it if it is paid for."""
+        self._over()
+        if paid is None:
+            await self.finish(body)
+            return
+        self._count(1, paid)
+        try:
+            await self.finish(body)
+        except StreamClosedError:
+            self._count(-1, paid)
+            raise
+
+    def _count(self, sign: int, paid: _Used) -> None:
+        read, written = paid
+        self._stats.answered += sign
+        self._stats.input_tokens += sign * read
+        self._stats.output_tokens += sign * written
         request_id = self.request.headers.get("X-Client-Request-Id")
-        if request_id:
-            self._stats.bill[request_id] = (input_tokens, output_tokens)
+        if request_id and sign > 0:
+            self._stats.bill[request_id] = paid
+        elif request_id:
+            self._stats.bill.pop(request_id, None)
 
 
 class _Chat(_Call):
@@ -168,12 +197,9 @@ class _Chat(_Call):
             cached=how.cached_tokens,
         )
         if request.get("stream"):
-            if not await self._stream(model, request, said, fault):
-                return False
-        else:
-            await self._body(json.dumps(completion(model, said)), fault)
-        if kind not in {"cut", "badjson"}:
-            self._paid(said.input_tokens, said.output_tokens)
+            return await self._stream(model, request, said, fault)
+        used = (said.input_tokens, said.output_tokens)
+        await self._body(json.dumps(completion(model, said)), fault, used)
         return True
 
     async def _stream(
@@ -192,7 +218,8 @@ class _Chat(_Call):
             await self.flush()
             if self._gone.is_set():
                 return False
-        await self.finish("data: [DONE]\n\n")
+        used = (said.input_tokens, said.output_tokens)
+        await self._last("data: [DONE]\n\n", None if kind == "badjson" else used)
         return True
 
 
@@ -217,9 +244,8 @@ class _Images(_Call):
             "total_tokens": read + made,
             "input_tokens_details": {"text_tokens": read, "image_tokens": 0},
         }
-        await self._body(json.dumps({"created": 0, "data": images, "usage": usage}), fault)
-        if fault is None:
-            self._paid(read, made)
+        body = json.dumps({"created": 0, "data": images, "usage": usage})
+        await self._body(body, fault, (read, made) if fault is None else None)
         return True
 
 
