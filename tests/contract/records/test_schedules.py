@@ -23,7 +23,7 @@ from flowq.core.states import RunState
 from flowq.engine.model.rows import NewRun
 from flowq.engine.model.schedules import StoredSchedule
 
-LATER, SOON = timedelta(seconds=60), timedelta(seconds=15)
+LATER, SOON = timedelta(seconds=600), timedelta(seconds=150)
 PAST, FUTURE = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 SPEC = ScheduleSpec(
     name="nightly",

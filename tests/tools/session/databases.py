@@ -89,6 +89,22 @@ class Emptier:
         return self._connection
 
 
+def empty_uncounted(cursor: Any, *tables: str) -> None:
+    """Empty tables of PostgreSQL for a test of a plan; autovacuum waits for this transaction.
+
+    A plan depends on the size of a table's files and on what was counted in it. Other tests leave
+    both, and autovacuum counts again at any moment.
+
+    Args:
+        cursor: Of psycopg, in a transaction, which holds the lock that is taken here.
+        tables: Those that refer to them are emptied too.
+    """
+    names = sql.SQL(", ").join(map(sql.Identifier, tables))
+    cursor.execute(sql.SQL("TRUNCATE {} CASCADE").format(names))
+    counted = "DELETE FROM pg_statistic WHERE starelid = ANY(%s::text[]::regclass[])"
+    cursor.execute(counted, [list(tables)])
+
+
 class PostgresDatabases:
     """The migrated databases on a server that tests of this process have in turn."""
 
@@ -96,8 +112,7 @@ class PostgresDatabases:
         self._server = server
         self._template = template
         self._free: list[tuple[str, Any]] = []
-        with _connect(server.set(database=template)) as session:
-            self._filled = {name: _rows(session, name) for name in _FILLED}
+        self._filled: dict[str, list[Any]] = {}
 
     @contextmanager
     def one(self) -> Iterator[str]:
@@ -118,7 +133,9 @@ class PostgresDatabases:
         """Make a database; return its name, and the shape that it has whenever it is free."""
         name = f"flowq_test_{uuid4().hex}"
         servers.administer(self._server, "CREATE DATABASE {} TEMPLATE {}", name, self._template)
+        # Not in the template: nobody could copy that while this process is in it.
         with _connect(self._server.set(database=name)) as session:
+            self._filled = self._filled or {table: _rows(session, table) for table in _FILLED}
             return name, _shape_of(session)
 
     def _drop(self, name: str) -> None:

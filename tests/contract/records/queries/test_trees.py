@@ -185,8 +185,11 @@ def test_a_list_without_child_runs_reads_no_child_run(records: SqlRecords) -> No
     children = [
         a_run(UUID(int=(1 << 100) + n), parent_step_run_id=UUID(int=n)) for n in range(1, 400)
     ]
-    store(records, root, *tops, *children)
     is_sqlite = records.url.get_backend_name() == "sqlite"
+    if not is_sqlite:  # the size of the files, which other tests have left, decides it too
+        with records.engine.connect() as connection:
+            connection.exec_driver_sql("TRUNCATE flow_runs CASCADE")
+    store(records, root, *tops, *children)
     explain = "EXPLAIN QUERY PLAN " if is_sqlite else "EXPLAIN "
     plans: list[str] = []
 

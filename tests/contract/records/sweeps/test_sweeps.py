@@ -25,6 +25,7 @@ from flowq.core.states import RunState, StopKind
 from flowq.engine.model.rows import Claim, NewRun, NewStep, Outcome
 from flowq.engine.model.stops import StopReason
 from flowq.engine.model.sweeps import RunIdRange
+from tests.tools.session.databases import empty_uncounted
 
 LATER = timedelta(seconds=60)
 WEEK = timedelta(days=7)
@@ -314,19 +315,12 @@ def test_question_is_answered_from_its_own_index(records: SqlRecords, index: str
         if not statement.startswith(("SELECT", "UPDATE")):
             return
         if not is_sqlite:
+            empty_uncounted(cursor, "flow_runs", "flow_step_runs")
             # An empty table is read from end to end, if that is allowed.
-            cursor.execute("SET enable_seqscan = off")
+            cursor.execute("SET LOCAL enable_seqscan = off")
         cursor.execute(f"EXPLAIN {'QUERY PLAN ' if is_sqlite else ''}{statement}", parameters)
         plans.append("\n".join(str(line) for line in cursor.fetchall()))
 
-    if not is_sqlite:
-        # What other tests have left in the statistics decides which index is preferred.
-        with records.engine.begin() as connection:
-            connection.exec_driver_sql("TRUNCATE flow_runs, flow_step_runs CASCADE")
-            connection.exec_driver_sql(
-                "DELETE FROM pg_statistic"
-                " WHERE starelid IN ('flow_runs'::regclass, 'flow_step_runs'::regclass)"
-            )
     records.autocommit(lambda tx: tx.runs.status(FIRST))  # it has looked at the tables' revision
     event.listen(records.engine, "before_cursor_execute", explain)
     records.transaction(lambda tx: QUESTIONS[index](tx.sweeps))
