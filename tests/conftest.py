@@ -204,7 +204,7 @@ def s3_url(moto_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """An empty bucket of the test's own; the environment holds what a client needs to use it."""
     bucket = f"flowq-test-{uuid4().hex}"
     request = urllib.request.Request(f"{moto_server}/{bucket}", method="PUT")
-    urllib.request.urlopen(request, timeout=10).close()
+    urllib.request.urlopen(request, timeout=60).close()
     for name, value in servers.s3_environment(moto_server).items():
         monkeypatch.setenv(name, value)
     return f"s3://{bucket}/results"

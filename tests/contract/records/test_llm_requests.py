@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 import uuid_utils.compat as uuids
+from sqlalchemy import update
 
 from flowq.adapters.records.database import SqlRecords
+from flowq.adapters.records.sql.tables import LlmRequest
 from flowq.core.ids import LeaseToken, RunId, StepRunId, batch_of_nodes, node_id
 from flowq.core.results import OBJECTS, image_key
 from flowq.core.spec import FlowSpec, StepSpec
@@ -248,12 +250,15 @@ def test_costs_are_summed_by_what_is_asked(records: SqlRecords) -> None:
     assert [("openai:gpt", "bob", 3), ("openai:gpt", "ada", 1), ("openai:other", "ada", 1)] == [
         (one.name, one.also, one.calls) for one in both
     ]
-    today = datetime.now(UTC).strftime("%Y-%m-%d")
-    assert [(today, 5, 1, 2, Decimal("2.5"))] == costs(CostBy.DAY)
+    # All at one moment, since midnight may come at any other.
+    at = datetime(2026, 1, 2, 23, 30, tzinfo=UTC)
+    with records.engine.begin() as connection:
+        connection.execute(update(LlmRequest).values(created_at=at))
+    assert [("2026-01-02", 5, 1, 2, Decimal("2.5"))] == costs(CostBy.DAY)
     assert [("one", 2, 0, 0, Decimal("0.5"))] == costs(CostBy.FLOW, user_id="ada")
     assert [("ada", 2, 0, 0, Decimal("0.5"))] == costs(CostBy.USER, flow_name="one")
     assert [("ada", 2, 0, 0, Decimal("0.5"))] == costs(CostBy.USER, run_id=ada.run_id)
-    soon = datetime.now(UTC) + timedelta(minutes=5)
+    soon = at + timedelta(minutes=5)
     assert [] == costs(CostBy.DAY, since=soon)
     assert 1 == len(costs(CostBy.DAY, until=soon))
 

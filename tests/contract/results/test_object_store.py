@@ -320,5 +320,5 @@ def test_an_object_has_an_address_that_others_can_read(store: ObjectStore, key: 
     if url.startswith("memory:///"):
         assert f"memory:///{key}.png" == url
         return
-    with urllib.request.urlopen(url, timeout=10) as response:
+    with urllib.request.urlopen(url, timeout=60) as response:
         assert b"picture" == response.read()

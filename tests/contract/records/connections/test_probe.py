@@ -82,7 +82,7 @@ def test_database_that_cannot_keep_every_text_is_refused(postgres_url: str, enco
                 use(there)
             assert "UTF8" in str(refused.value)
     finally:
-        servers.administer(url, "DROP DATABASE {}", name)
+        servers.administer(url, "DROP DATABASE {} WITH (FORCE)", name)
 
 
 def test_sqlite_without_room_says_so(sqlite_url: str) -> None:

@@ -270,12 +270,12 @@ def test_map_is_inserted_with_its_items(records: SqlRecords) -> None:
 def test_timer_ends_when_its_time_has_come(records: SqlRecords) -> None:
     run_id, claim = begun(records)
     spec = CallSpec(key="t#1", name="sleep", kind=StepKind.TIMER)
-    timer = call(run_id, "t#1", spec=spec, state=WAITING, delay=timedelta(seconds=30))
+    timer = call(run_id, "t#1", spec=spec, state=WAITING, delay=timedelta(hours=1))
     suspend(records, claim, suspension(timer))
     assert records.transaction(lambda tx: tx.steps.end_timers(run_id)) == []
     left = records.autocommit(lambda tx: tx.steps.next_timer(run_id))
     assert left is not None
-    assert timedelta(seconds=25) < left <= timedelta(seconds=30)
+    assert timedelta(minutes=55) < left <= timedelta(hours=1)
     assert records.transaction(lambda tx: tx.sweeps.timed(limit=10)) == []
 
     with records.engine.begin() as connection:
@@ -344,7 +344,7 @@ def test_what_cleans_up_runs_until_its_time_is_over(records: SqlRecords) -> None
         observed=1,
         cancel=SeenCancel(1, "enough", found.read_at),
         cancel_seen=True,
-        cleanup=timedelta(seconds=30),
+        cleanup=timedelta(hours=1),
     )
 
     assert suspend(records, claim, cleaning) is WAITING
