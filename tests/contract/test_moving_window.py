@@ -63,10 +63,10 @@ def test_memory_forgets_callers_that_do_not_come_again() -> None:
 def test_no_window_ever_has_more(window: RedisWindow | MemoryWindow) -> None:
     """Threads take turns for some windows; 11 that were certainly taken within one are too many."""
     taken: list[tuple[float, float]] = []
-    until = time.monotonic() + 1.5
+    deadline = time.monotonic() + 60
 
     def work() -> None:
-        while time.monotonic() < until:
+        while len(taken) < 50 and time.monotonic() < deadline:
             before = time.monotonic()
             if window.take("ann", 10, 0.3) == 0:
                 taken.append((before, time.monotonic()))
@@ -77,7 +77,7 @@ def test_no_window_ever_has_more(window: RedisWindow | MemoryWindow) -> None:
     for one in threads:
         one.join()
 
-    assert len(taken) >= 10
+    assert len(taken) >= 50
     taken.sort()
     for at in range(len(taken) - 10):
         latest = max(after for _, after in taken[at : at + 11])
@@ -94,7 +94,7 @@ def test_room_comes_back(window: RedisWindow | MemoryWindow) -> None:
 def test_key_is_named_by_the_prefix_and_expires(client: redis.Redis) -> None:
     RedisWindow(client, "shop:").take("user:ann", 60, 60.0)
 
-    (key,) = client.keys()
+    (key,) = client.keys("*flowq:rate*")
     assert key == b"shop:flowq:rate:60/60:user:ann"
     assert 0 < client.pttl(key) <= 60_000
 

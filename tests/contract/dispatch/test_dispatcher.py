@@ -385,7 +385,7 @@ def test_redis_away_is_said_soon(lonely_url: str, send: Callable[[Dispatcher], N
         with pytest.raises(BrokerUnavailable, match="does not take messages") as caught:
             send(CeleryDispatcher(app))
 
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 60
     assert "check that the broker runs" in (caught.value.hint or "")
 
 
@@ -478,7 +478,9 @@ def test_steps_that_run_in_this_process_need_no_worker() -> None:
     assert dispatcher.workers(PATIENCE) is None
 
 
-def test_where_no_worker_runs_none_answers(app: Celery) -> None:
+def test_where_no_worker_runs_none_answers(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A busy machine may take longer to connect.
+    monkeypatch.setattr("flowq.adapters.dispatch.inspect_workers._CONNECTING", 60.0)
     assert CeleryDispatcher(app).workers(PATIENCE) == []
 
 
