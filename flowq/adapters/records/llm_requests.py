@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from flowq.adapters.records.limits.meters import SqlMeters
 from flowq.adapters.records.limits.token_rates import SqlTokenRates
-from flowq.adapters.records.runs.repo import sums
+from flowq.adapters.records.runs.closing import sums
 from flowq.adapters.records.sql.repository import REQUESTS, RUNS, STEPS, Repository
 from flowq.adapters.records.sql.types import DbNow, UtcDay, json_entry, total_cost
 from flowq.core.ids import RunId, StepRunId

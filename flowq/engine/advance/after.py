@@ -34,7 +34,7 @@ from flowq.engine.advance.dispatch import (
     send,
     share_of,
 )
-from flowq.engine.advance.finish import finish_if_done
+from flowq.engine.advance.finish import complete_and_close, finish_if_done, returns_result_of
 from flowq.engine.advance.starting import start_due
 from flowq.engine.advance.unreadable import set_aside, set_aside_if_unreadable
 from flowq.engine.advance.wake import (
@@ -73,10 +73,15 @@ def complete(engine: Engine, claim: Claim, outcome: Outcome) -> ResumedProgram |
     """
     if claim.gate is Gate.CALL:
         return _complete_call(engine, claim, outcome)
-    dependents = engine.definitions.get(claim.run_id).graph.dependents.get(claim.key)
-    if claim.gate is Gate.NODE and dependents and not claim.in_chord:
-        _complete_and_release(engine, claim, outcome)
-        return None
+    if claim.gate is Gate.NODE and not claim.in_chord:
+        known = engine.definitions.get(claim.run_id)
+        if known.graph.dependents[claim.key]:
+            _complete_and_release(engine, claim, outcome)
+            return None
+        if returns_result_of(known.definition, claim.key):
+            if not complete_and_close(engine, known.definition, claim, outcome):
+                after(engine, claim, StepState.COMPLETED)
+            return None
     advanced = not claim.in_chord
     if not engine.records.autocommit(
         lambda tx: tx.steps.complete(claim, outcome, advanced=advanced), idempotent=False

@@ -20,7 +20,7 @@ from flowq.engine.advance.resolve import lookup
 from flowq.engine.advance.starting import key_is_free
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
-from flowq.engine.model.rows import Definition, Outcome, RunEnding
+from flowq.engine.model.rows import Claim, Definition, Outcome, RunEnding
 from flowq.engine.model.stops import StopReason
 from flowq.engine.ports import Transaction
 
@@ -73,9 +73,38 @@ def _closed_at_once(engine: Engine, definition: Definition) -> bool:
         lambda tx: tx.runs.close(run_id, RunState.COMPLETED, outputs_of=plain, if_clean=True)
     )
     if closed:
-        publish.run_ended(engine, definition, RunState.COMPLETED)
-        key_is_free(engine, definition)
+        _completed_normally(engine, definition)
     return closed
+
+
+def returns_result_of(definition: Definition, key: str) -> bool:
+    """Return whether a run, without a parent, returns what this step returns."""
+    return definition.parent is None and _recorded_as(definition) == key
+
+
+def complete_and_close(
+    engine: Engine, definition: Definition, claim: Claim, outcome: Outcome
+) -> bool:
+    """Complete the step whose result a run returns, and close the run if that was its last step.
+
+    Returns:
+        Whether the run is closed.
+
+    Raises:
+        LeaseLost: the attempt no longer holds its lease; nothing has changed.
+    """
+    closed = engine.records.atomic(lambda tx: tx.steps.complete_and_close(claim, outcome))
+    if closed is None:
+        raise claim.lost()
+    publish.step_completed(engine, claim, outcome)
+    if closed:
+        _completed_normally(engine, definition)
+    return closed
+
+
+def _completed_normally(engine: Engine, definition: Definition) -> None:
+    publish.run_ended(engine, definition, RunState.COMPLETED)
+    key_is_free(engine, definition)
 
 
 def _decision(engine: Engine, definition: Definition, ending: RunEnding) -> _Decision:

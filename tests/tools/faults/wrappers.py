@@ -36,6 +36,7 @@ POINTS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         "claim": ("claim",),
         "complete": ("complete",),
         "complete_call": ("complete",),
+        "complete_and_close": ("complete", "finish"),
         "complete_and_release": ("complete",),
         "complete_and_wake": ("complete", "wake"),
         "complete_for_next": ("complete", "wake", "suspend"),

@@ -10,15 +10,10 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    Float,
-    Subquery,
     Text,
     and_,
     bindparam,
-    case,
     cast,
-    exists,
-    func,
     select,
     union_all,
     update,
@@ -27,8 +22,15 @@ from typing_extensions import override
 
 from flowq.adapters.records.control.cancel import RunCancels
 from flowq.adapters.records.control.pause import RunPauses
-from flowq.adapters.records.control.stops import STOP, stop_of_row, stop_parameters, stop_unless
+from flowq.adapters.records.control.stops import STOP, stop_of_row, stop_parameters
 from flowq.adapters.records.limits.meters import SqlMeters
+from flowq.adapters.records.runs.closing import (
+    CLOSE,
+    CLOSE_IF_CLEAN,
+    HAS_FAILED,
+    HAS_OPEN,
+    ROLL_UP,
+)
 from flowq.adapters.records.runs.insert import RunInserts
 from flowq.adapters.records.runs.starting import RunStarts
 from flowq.adapters.records.runs.views import budget_of_row, listed, view
@@ -37,16 +39,13 @@ from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.reading import flow_spec
 from flowq.adapters.records.sql.repository import RUNS, STEPS
 from flowq.adapters.records.sql.tables import FlowRun
-from flowq.adapters.records.sql.types import DbNow, ElapsedMs, json_text, total_cost
+from flowq.adapters.records.sql.types import json_text
 from flowq.core.ids import RunId, StepRunId, ids_with_prefix
 from flowq.core.limits.budgets import BudgetSpec, run_meter
 from flowq.core.spec import FlowSpec
 from flowq.core.states import (
-    ACTIVE_STEP_STATES,
-    DONE_STEP_STATES,
     TERMINAL_RUN_STATES,
     RunState,
-    StepState,
     run_sources,
 )
 from flowq.engine.model.rows import Definition, RunEnding, RunView
@@ -88,13 +87,11 @@ _BUDGETS = Prepared(
     )
 )
 
-_HAS_OPEN = exists().where(_OF_THIS, _S.status.in_(tuple(ACTIVE_STEP_STATES)))
-_HAS_FAILED = exists().where(_OF_THIS, _S.status == StepState.FAILED, _NODE)
 _ENDING = Prepared(
     select(
         RUNS.c.status,
-        _HAS_OPEN,
-        _HAS_FAILED,
+        HAS_OPEN,
+        HAS_FAILED,
         RUNS.c.cancel_requested_at,
         RUNS.c.continued_as,
         RUNS.c.error_message,
@@ -103,86 +100,11 @@ _ENDING = Prepared(
     ).where(_THIS)
 )
 
-#: A run's rows, summed. Items of a map are counted, not its node.
-_LEAF = _S.map_size.is_(None)
-
-
-def sums() -> Subquery:
-    """Return the sums over the rows of the run `p_run`."""
-    return (
-        select(
-            bindparam("p_run", type_=RUNS.c.id.type).label("run_id"),
-            func.count().filter(_LEAF).label("total"),
-            func.count().filter(_LEAF, _S.status.in_(DONE_STEP_STATES)).label("done"),
-            func.coalesce(func.sum(_S.tokens_used), 0).label("tokens"),
-            total_cost(_S.cost_estimate).label("cost"),
-            func.coalesce(func.sum(_S.unpriced_calls), 0).label("unpriced"),
-        )
-        .where(_OF_THIS)
-        .subquery("sums")
-    )
-
-
-_SUMS = sums()
-_TOTALS = {
-    "total_steps": _SUMS.c.total,
-    "step_progress": _SUMS.c.done,
-    "progress_percentage": case(
-        (_SUMS.c.total == 0, 100.0),
-        else_=100.0 * cast(_SUMS.c.done, Float) / func.nullif(_SUMS.c.total, 0),
-    ),
-    "total_tokens": _SUMS.c.tokens,
-    "total_cost": _SUMS.c.cost,
-    "unpriced_calls": _SUMS.c.unpriced,
-    "last_heartbeat": DbNow(),
-}
-_RECORDED = (
-    select(_S.outputs).where(_OF_THIS, _NODE, _S.step_key == bindparam("p_key")).scalar_subquery()
-)
-_CLOSED = (
-    update(RUNS)
-    .where(
-        _THIS,
-        _SUMS.c.run_id == RUNS.c.id,
-        RUNS.c.status.in_(bindparam("p_sources", expanding=True)),
-    )
-    .values(
-        status=bindparam("p_state"),
-        outputs=func.coalesce(_RECORDED, bindparam("p_outputs", type_=RUNS.c.outputs.type)),
-        current_step=None,
-        completed_at=DbNow(),
-        execution_time_ms=ElapsedMs(RUNS.c.started_at),
-        **_TOTALS,
-    )
-)
-_CLOSE = Prepared(_CLOSED.values(stop_unless(RUNS.c.error_message.is_not(None))))
-_CLOSE_IF_CLEAN = Prepared(
-    _CLOSED.where(
-        RUNS.c.status == RunState.RUNNING,
-        RUNS.c.cancel_requested_at.is_(None),
-        ~_HAS_OPEN,
-        ~_HAS_FAILED,
-    )
-)
 _STOP = Prepared(
     update(RUNS)
     .where(_THIS, RUNS.c.status.in_(tuple(run_sources(RunState.CANCELLING))))
     .values(status=RunState.CANCELLING, **STOP)
 )
-_CURRENT = (
-    select(_S.step_key)
-    .where(_OF_THIS, _S.status == StepState.RUNNING)
-    .order_by(_S.step_order)
-    .limit(1)
-    .scalar_subquery()
-)
-_ROLL_UP = Prepared(
-    update(RUNS)
-    .where(_THIS, _SUMS.c.run_id == RUNS.c.id, _OPEN_RUN)
-    .values(current_step=_CURRENT, **_TOTALS)
-)
-
-
 _CONTINUED = Prepared(select(RUNS.c.continued_as).where(_THIS))
 _LINK = update(RUNS).where(_THIS).values(continued_as=bindparam("p_new"), parent_step_run_id=None)
 _old = RUNS.alias("old")
@@ -381,9 +303,9 @@ class FlowRunRepo(RunInserts, RunStarts, RunCancels, RunPauses):
         given = {"p_run": run_id, "p_state": state, "p_sources": list(run_sources(state))}
         given |= {"p_outputs": outputs, "p_key": outputs_of}
         if if_clean:
-            return self._changes(_CLOSE_IF_CLEAN, given)
-        return self._changes(_CLOSE, given | stop_parameters(reason))
+            return self._changes(CLOSE_IF_CLEAN, given)
+        return self._changes(CLOSE, given | stop_parameters(reason))
 
     @override
     def roll_up(self, run_id: RunId) -> bool:
-        return self._changes(_ROLL_UP, {"p_run": run_id})
+        return self._changes(ROLL_UP, {"p_run": run_id})

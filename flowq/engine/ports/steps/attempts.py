@@ -61,6 +61,16 @@ class AttemptRows(Protocol):
             and nothing was changed.
         """
 
+    def complete_and_close(self, claim: Claim, outcome: Outcome) -> bool | None:
+        """Complete the last step of a run, and the run too; to be run by `Records.atomic`.
+
+        The output of the run is that of the step. The run has no parent.
+
+        Returns:
+            Whether the run is closed: it is not if it stops or is paused, if a step of it is open,
+            or if one has failed. None when the lease is lost and nothing was changed.
+        """
+
     def fail(self, claim: Claim, outcome: Outcome, *, advanced: bool) -> bool:
         """Write `running` → `failed`, if the lease still holds."""
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import uuid_utils.compat as uuids
 
-from flowq import errors, flow, step
+from flowq import Flow, errors, flow, step
 from flowq.adapters.records.database import SqlRecords
 from flowq.core.ids import RunId, child_run_id, item_id, node_id
 from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
@@ -116,6 +116,12 @@ def mapped(count: int) -> Any:
 @flow
 def leaf() -> Any:
     return echo.options(key="last")(act())
+
+
+@flow
+def changed_leaf() -> Any:
+    """Return more than the last step does, so that its end and the run's are two statements."""
+    return [echo.options(key="last")(act())]
 
 
 @flow
@@ -551,18 +557,21 @@ def test_cancel_at_any_point_holds_unless_the_run_had_ended(patient: Stage, flow
 
 
 @pytest.mark.parametrize(
-    "point, answer, status",
+    "each, point, answer, status",
     [
-        (FaultPoint.BEFORE_COMPLETE, RunState.CANCELLING, RunState.CANCELLED),
-        (FaultPoint.AFTER_COMPLETE, RunState.CANCELLED, RunState.CANCELLED),
-        (FaultPoint.BEFORE_FINISH, RunState.CANCELLED, RunState.CANCELLED),
-        (FaultPoint.AFTER_FINISH, RunState.COMPLETED, RunState.COMPLETED),
+        (leaf, FaultPoint.BEFORE_COMPLETE, RunState.CANCELLING, RunState.CANCELLED),
+        (leaf, FaultPoint.AFTER_COMPLETE, RunState.COMPLETED, RunState.COMPLETED),
+        (changed_leaf, FaultPoint.BEFORE_COMPLETE, RunState.CANCELLING, RunState.CANCELLED),
+        (changed_leaf, FaultPoint.AFTER_COMPLETE, RunState.CANCELLED, RunState.CANCELLED),
+        (changed_leaf, FaultPoint.BEFORE_FINISH, RunState.CANCELLED, RunState.CANCELLED),
+        (changed_leaf, FaultPoint.AFTER_FINISH, RunState.COMPLETED, RunState.COMPLETED),
     ],
+    ids=lambda one: one.type.name.rpartition(".")[2] if isinstance(one, Flow) else None,
 )
 def test_of_a_cancel_and_the_last_completion_the_first_one_counts(
-    patient: Stage, point: FaultPoint, answer: RunState, status: RunState
+    patient: Stage, each: Any, point: FaultPoint, answer: RunState, status: RunState
 ) -> None:
-    played = patient.submit(leaf, {})
+    played = patient.submit(each, {})
     patient.dispatcher.run(patient.engine, limit=1)
 
     points = [point]  # a cancel reaches some of them too
