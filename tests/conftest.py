@@ -37,7 +37,7 @@ _SESSION = pytest.StashKey[Session | Member]()
 FAULTS = (
     *("-image", "-429", "-429x1", "-429x2", "-429x1-retry7s", "-500", "-500x1", "-400", "-401"),
     *("-cut", "-cutx1", "-badjson", "-badjsonx1", "-wrong", "-wrongx1", "-wrongx2", "-empty"),
-    *("-30s", "-1s", "-0.2s"),
+    *("-300s", "-30s", "-1s", "-0.2s"),
 )
 
 

@@ -148,7 +148,7 @@ def test_what_differs_in_each_process_differs() -> None:
 
 def test_signals_reach_a_process_and_its_group(tmp_path: Path) -> None:
     """It is a zombie until its end was looked at, so that its number is nobody else's."""
-    code = "import os, time; os.fork(); os.write(1, b'%d%c' % (os.getpid(), 10)); time.sleep(60)"
+    code = "import os, time; os.fork(); os.write(1, b'%d%c' % (os.getpid(), 10)); time.sleep(600)"
     command = [sys.executable, "-c", code]
     with Process[str](command, stdout=subprocess.PIPE, text=True, start_new_session=True) as both:
         assert both.stdout is not None
@@ -181,13 +181,13 @@ from tests.tools.session import processes
 
 server = processes.ForkServer()
 processes.use(server.folder)
-code = "import os, time; os.fork(); os.write(1, b'%d%c' % (os.getpid(), 10)); time.sleep(60)"
+code = "import os, time; os.fork(); os.write(1, b'%d%c' % (os.getpid(), 10)); time.sleep(600)"
 started = [
     processes.Process([sys.executable, "-c", code], cold=cold, start_new_session=cold)
     for cold in (False, True)
 ]
 os.write(1, f'{server.folder}\\n'.encode())
-time.sleep(60)
+time.sleep(600)
 """
 
 

@@ -140,7 +140,7 @@ class Stage:
         What has to wait for a limit may be left to the sweeper: without one, some would for ever.
         """
         take, ended = threading.Lock(), {RunState.COMPLETED, RunState.FAILED}
-        deadline, swept = time.monotonic() + 60, [time.monotonic()]
+        deadline, swept = time.monotonic() + 300, [time.monotonic()]
 
         def work() -> None:
             while played.status not in ended and time.monotonic() < deadline:

@@ -210,7 +210,7 @@ def test_live_page_shows_what_a_run_has_cost(stage: Stage, model: str, *, lost: 
     if lost:
         assert isinstance(stage.engine.events, MemoryEvents)
         stage.engine.events.forget()
-    events = list(follow(stage.engine, played.id, timeout=5))
+    events = list(follow(stage.engine, played.id, timeout=60))
 
     assert shown_live(events) == shown_anew(played.view)
     calls = requests(played)
@@ -226,7 +226,7 @@ def test_live_page_shows_what_a_run_has_cost(stage: Stage, model: str, *, lost: 
 def test_a_provider_is_given_the_time_it_asks_for(stage: Stage) -> None:
     @flow(name="tests.llm.asked_to_wait")
     def asked_to_wait() -> Any:
-        return Ask(model="openai:fake-429x1-retry7s")(question="why")
+        return Ask(model="openai:fake-429x1-retry700s")(question="why")
 
     pauses, wait = waited()
     other = Stage.on(stage.records, wait=wait)
@@ -235,7 +235,8 @@ def test_a_provider_is_given_the_time_it_asks_for(stage: Stage) -> None:
 
     # Nobody has waited, so the second attempt is not made yet.
     assert StepState.RETRYING is played.step("tests_ask").status
-    assert timedelta(seconds=6) < pauses[0] <= timedelta(seconds=7)
+    # Some of it is over when the pause begins.
+    assert timedelta(seconds=600) < pauses[0] <= timedelta(seconds=700)
 
 
 @pytest.mark.parametrize(
@@ -402,12 +403,15 @@ def test_a_timeout_ends_the_call(records: Any, fake_llm: FakeLlm) -> None:
     stage = Stage.on(records, policies=Policies())
 
     @flow(name="tests.llm.slow")
-    def slow() -> Any:
-        return Ask(model="openai:fake-30s").options(timeout=0.3, retries=0)(question="why")
+    def slow(timeout: float) -> Any:
+        return Ask(model="openai:fake-300s").options(timeout=timeout, retries=0)(question="why")
 
-    played = stage.play(slow)
+    for timeout in (0.3, 3.0, 30.0):  # a busy machine may need longer to make the call
+        played = stage.play(slow, timeout=timeout)
+        assert "StepTimeout" == played.step("tests_ask").error_type
+        if fake_llm.stats.calls:
+            break
 
-    assert "StepTimeout" == played.step("tests_ask").error_type
     from tests.tools.waiting import wait_until
 
     [request] = wait_until(

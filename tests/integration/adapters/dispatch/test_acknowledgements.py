@@ -42,19 +42,19 @@ def publish(url: str, bodies: list[int], headers: dict[str, Any]) -> None:
             connection.Producer().publish(body, exchange="", routing_key="ours", headers=headers)
 
 
-def drain(connection: Any) -> None:
-    """Fetch what there is."""
+def drain(connection: Any, fetched: list[Message], count: int) -> None:
+    """Fetch so many messages in all, and what else there is."""
     while True:
         try:
-            connection.drain_events(timeout=0.2)
+            connection.drain_events(timeout=60 if len(fetched) < count else 0.2)
         except TimeoutError:
             return
 
 
-def bodies(client: "redis.Redis", url: str) -> list[int]:
-    """Take the messages of the queue, first to last."""
+def bodies(url: str, count: int) -> list[int]:
+    """Take the messages of the queue, of which there should be so many, first to last."""
     with consuming(url) as (connection, fetched):
-        drain(connection)
+        drain(connection, fetched, count)
         for message in fetched:
             message.ack()
         return [message.decode() for message in fetched]
@@ -64,13 +64,13 @@ def test_only_messages_of_others_are_copied(client: "redis.Redis", valkey_url: s
     publish(valkey_url, [1], OURS)
     publish(valkey_url, [2], {})
     with consuming(valkey_url) as (connection, fetched):
-        drain(connection)
+        drain(connection, fetched, 2)
         assert [message.decode() for message in fetched] == [1, 2]
         assert client.hkeys("unacked") == [str(fetched[1].delivery_tag).encode()]
         for message in fetched:
             message.ack()
         assert client.hlen("unacked") == client.zcard("unacked_index") == 0
-    assert bodies(client, valkey_url) == []
+    assert bodies(valkey_url, 0) == []
 
 
 def test_prefetch_limit_counts_both_kinds(client: "redis.Redis", valkey_url: str) -> None:
@@ -78,15 +78,15 @@ def test_prefetch_limit_counts_both_kinds(client: "redis.Redis", valkey_url: str
     publish(valkey_url, [2], {})
     publish(valkey_url, [3, 4], OURS)
     with consuming(valkey_url, prefetch=2) as (connection, fetched):
-        drain(connection)
+        drain(connection, fetched, 2)
         assert [message.decode() for message in fetched] == [1, 2]
         fetched[0].ack()
-        drain(connection)
+        drain(connection, fetched, 3)
         assert [message.decode() for message in fetched] == [1, 2, 3]
         for message in fetched:
             if not message.acknowledged:
                 message.ack()
-    assert bodies(client, valkey_url) == [4]
+    assert bodies(valkey_url, 1) == [4]
 
 
 @pytest.mark.parametrize("headers", [OURS, {}], ids=["ours", "others"])
@@ -95,10 +95,10 @@ def test_channel_that_closes_puts_back_what_was_not_acknowledged(
 ) -> None:
     publish(valkey_url, [1, 2, 3], headers)
     with consuming(valkey_url) as (connection, fetched):
-        drain(connection)
+        drain(connection, fetched, 3)
         fetched[0].ack()
         assert client.llen("ours") == 0
-    assert sorted(bodies(client, valkey_url)) == [2, 3]
+    assert sorted(bodies(valkey_url, 2)) == [2, 3]
 
 
 @pytest.mark.parametrize("headers", [OURS, {}], ids=["ours", "others"])
@@ -107,24 +107,24 @@ def test_rejected_message_is_dropped_or_put_back(
 ) -> None:
     publish(valkey_url, [1, 2, 3], headers)
     with consuming(valkey_url) as (connection, fetched):
-        drain(connection)
+        drain(connection, fetched, 3)
         fetched[0].reject()
         fetched[1].requeue()
         fetched[2].ack()
         # A worker that stops rejects whatever its channel still lists, acknowledged or not.
         channel: Any = fetched[2].channel
         channel.basic_reject(fetched[2].delivery_tag, requeue=True)
-        drain(connection)  # what was put back is fetched again
+        drain(connection, fetched, 4)  # what was put back is fetched again
         assert [message.decode() for message in fetched] == [1, 2, 3, 2]
-    assert bodies(client, valkey_url) == [2]
+    assert bodies(valkey_url, 1) == [2]
 
 
 def test_message_that_was_put_back_says_so(client: "redis.Redis", valkey_url: str) -> None:
     publish(valkey_url, [1], OURS)
-    with consuming(valkey_url) as (connection, _):
-        drain(connection)
     with consuming(valkey_url) as (connection, fetched):
-        drain(connection)
+        drain(connection, fetched, 1)
+    with consuming(valkey_url) as (connection, fetched):
+        drain(connection, fetched, 1)
         (message,) = fetched
         assert message.headers == {"redelivered": True, RECORDED: ANY}
         message.ack()

@@ -23,7 +23,7 @@ def test_lost_connection_with_an_unacknowledged_message_can_be_closed() -> None:
         # A worker has several channels; the second one is closed first.
         other = Consumer(connection.channel(), [Queue("other")], on_message=held.append)
         other.consume()
-        connection.drain_events(timeout=5)
+        connection.drain_events(timeout=60)
         with suppress(socket.timeout):
             connection.drain_events(timeout=0.1)  # leaves BRPOPs pending
         assert len(held) == 1

@@ -450,7 +450,7 @@ def test_concurrent_steps_spend_their_budget_and_no_more(
 
     with ThreadPoolExecutor(at_once) as pool:
         for future in [pool.submit(copy_context().run, work) for _ in range(at_once)]:
-            future.result(60)
+            future.result(300)
 
     assert played.status is (RunState.PAUSED if action is BudgetAction.PAUSE else RunState.FAILED)
     assert calls["ask"] == allowed

@@ -97,6 +97,11 @@ def three_a_longer_while(value: Any) -> Any:
     return seen(value)
 
 
+@step(rate=Rate(3, per=30.0))
+def three_a_half_minute(value: Any) -> Any:
+    return seen(value)
+
+
 @step(concurrency=Concurrency(2, key="both"), rate=Rate(4, per=0.3, key="both"))
 def both(value: Any) -> Any:
     return seen(value)
@@ -125,6 +130,11 @@ def rated(count: int) -> Any:
 @flow
 def slowly_rated(count: int) -> Any:
     return three_a_longer_while.map(list(range(count)))
+
+
+@flow
+def very_slowly_rated(count: int) -> Any:
+    return three_a_half_minute.map(list(range(count)))
 
 
 @flow
@@ -347,7 +357,7 @@ def test_no_window_sees_more_starts_than_the_rate(stage: Stage) -> None:
     at = turns.taken(stage.records.engine)
     assert len(at) == 10
     assert turns.shortest(stage.records.engine, 3) >= 0.4 - TICK
-    assert at[-1] - at[0] < 30
+    assert at[-1] - at[0] < 150
 
 
 def test_step_over_the_rate_counts_no_attempt(stage: Stage) -> None:
@@ -370,12 +380,23 @@ def test_rate_and_limit_together(stage: Stage) -> None:
 
 
 def test_turns_beyond_the_horizon_are_given_by_the_sweeper(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    records: SqlRecords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("flowq.engine.attempts.limits._HORIZON", timedelta(seconds=0.1))
-    played = stage.submit(slowly_rated, {"count": 7})
-    stage.dispatcher.run(stage.engine)
-    assert played.step("three_a_longer_while").counts == {COMPLETED: 3, QUEUED: 4}
+
+    def begun(flow_: Any) -> tuple[Stage, Played]:
+        stage = fresh(records)
+        played = stage.submit(flow_, {"count": 7})
+        stage.dispatcher.run(stage.engine)
+        return stage, played
+
+    began = time.monotonic()
+    per, (stage, played) = 2.0, begun(slowly_rated)
+    if time.monotonic() - began > 1.5:  # a machine that slow has come to the next turns
+        cancel(stage.engine, played.id)
+        per, (stage, played) = 30.0, begun(very_slowly_rated)
+    (step_view,) = (one for one in played.view.steps if one.key.startswith("three"))
+    assert step_view.counts == {COMPLETED: 3, QUEUED: 4}
     assert stage.dispatcher.waiting == ()
 
     def ended() -> bool:
@@ -383,9 +404,9 @@ def test_turns_beyond_the_horizon_are_given_by_the_sweeper(
         stage.dispatcher.run(stage.engine)
         return played.status is not RunState.RUNNING
 
-    wait_until(ended, what="every turn has come")
+    wait_until(ended, timeout=300, what="every turn has come")
     assert played.result() == list(range(7))
-    assert turns.shortest(stage.records.engine, 3) >= 2.0 - TICK
+    assert turns.shortest(stage.records.engine, 3) >= per - TICK
 
 
 # --- the hot path --------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ from tests.tools.faults.points import FaultPoint, injected
 from tests.tools.playing import Stage
 from tests.tools.waiting import wait_until
 
-POLICIES = Policies(outage_wait=timedelta(seconds=20))
+POLICIES = Policies(outage_wait=timedelta(seconds=300))
 _ran: list[str] = []
 
 

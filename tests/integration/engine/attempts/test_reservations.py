@@ -31,6 +31,7 @@ from flowq.entrypoints.event_text import what
 from flowq.llm.recording import calling, spending
 from tests.tools.invariants import assert_invariants
 from tests.tools.playing import Played, Stage
+from tests.tools.waiting import wait_until
 
 AT_ONCE = 50
 
@@ -94,7 +95,7 @@ def play_at_once(stage: Stage, count: int, budget: Budget, played_flow: Any = ma
     run_id = submission.submit(stage.engine, played_flow.type, {"count": count}, budget=budget)
     played, take = Played(stage, run_id, played_flow), threading.Lock()
     ended = {RunState.COMPLETED, RunState.PAUSED, RunState.FAILED}
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
 
     def work() -> None:
         while played.status not in ended or stage.dispatcher._ready:
@@ -108,7 +109,7 @@ def play_at_once(stage: Stage, count: int, budget: Budget, played_flow: Any = ma
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for future in [pool.submit(copy_context().run, work) for _ in range(AT_ONCE)]:
-            future.result(60)
+            future.result(300)
     return played
 
 
@@ -134,6 +135,7 @@ def test_calls_that_all_cost_more_than_known_exceed_by_no_more_than_that(stage: 
 
 def test_calls_with_a_token_limit_need_no_earlier_ones(stage: Stage) -> None:
     bills.bounds = lambda number: Usage(2, Decimal("0.10"))
+    bills.during = lambda: wait_until(lambda: bills.most_running > 1, what="two run at once")
 
     played = play_at_once(stage, 10, Budget(usd=1))
 

@@ -24,6 +24,7 @@ from flowq.engine.runs.pause import pause, resume
 from flowq.entrypoints.fake_llm import FakeLlm
 from tests.tools.llm_steps import Ask
 from tests.tools.playing import Stage
+from tests.tools.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("fake_llm")
 
@@ -304,10 +305,12 @@ def test_call_that_is_ended_twice_is_charged_once(stage: Stage) -> None:
 def test_rows_are_deleted_when_they_tell_nothing_any_more(stage: Stage) -> None:
     limit = Limit("tokens/0.02:short", 1000, timedelta(milliseconds=20))
     stage.records.transaction(lambda tx: tx.token_rates.charge({limit: 300}))
-    deadline = time.monotonic() + 10
-    while rows(stage, "SELECT 1 FROM flow_token_uses") and time.monotonic() < deadline:
+
+    def are_gone() -> bool:
         stage.sweep()
-    assert rows(stage, "SELECT 1 FROM flow_token_uses") == []
+        return rows(stage, "SELECT 1 FROM flow_token_uses") == []
+
+    wait_until(are_gone, what="the rows are deleted")
 
 
 def test_program_waits_for_its_turn_like_others(stage: Stage) -> None:

@@ -29,7 +29,7 @@ from tests.tools.waiting import wait_until
 
 COMPLETED, CANCELLED, RUNNING = StepState.COMPLETED, StepState.CANCELLED, StepState.RUNNING
 #: A step that waits for this long was not stopped.
-AGES = 20.0
+AGES = 300.0
 QUICK = Policies(
     cancel_every=timedelta(seconds=0.02), cancel_grace=timedelta(seconds=0.2), chord_from=3
 )

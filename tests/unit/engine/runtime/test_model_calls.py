@@ -22,7 +22,7 @@ class Slow(CallBudgets):
 
     def reserve(self, asked: AskedCall) -> bool:
         self.asked.set()
-        assert self.answer.wait(10)
+        assert self.answer.wait(60)
         return self.answers.pop(0)
 
     def release(self, call_id: UUID) -> None:
@@ -51,13 +51,13 @@ def test_reservation_of_a_cancelled_call_is_given_back(*, made: bool) -> None:
 
     async def main() -> None:
         admitting = asyncio.ensure_future(calls(budgets).admit("openai", "m"))
-        await asyncio.to_thread(budgets.asked.wait, 10)
+        await asyncio.to_thread(budgets.asked.wait, 60)
         admitting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await admitting
         budgets.answer.set()  # only now the database answers
         if made:
-            assert await asyncio.to_thread(budgets.was_released.wait, 10)
+            assert await asyncio.to_thread(budgets.was_released.wait, 60)
 
     asyncio.run(main())
     assert len(budgets.released) == int(made)

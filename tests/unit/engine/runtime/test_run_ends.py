@@ -23,12 +23,15 @@ class Rows:
     def __init__(self, *answers: Mapping[RunId, RunState] | Exception) -> None:
         self.answers = list(answers)
         self.asked: list[set[RunId]] = []
+        self.open = threading.Event()
+        self.open.set()
 
     def autocommit(self, work: Callable[[Any], Any]) -> Any:
         return work(SimpleNamespace(runs=self))
 
     def states(self, run_ids: Sequence[RunId]) -> Mapping[RunId, RunState]:
         self.asked.append(set(run_ids))
+        assert self.open.wait(60)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
@@ -50,8 +53,10 @@ def test_one_thread_asks_for_all_runs_and_ends_with_the_last_waiter() -> None:
     waited = ends(rows)
 
     async def wait_for_all() -> list[RunState | None]:
+        rows.open.clear()  # the first answer comes when all of them wait
         waiting = asyncio.gather(*(waited.ended(run_id) for run_id in runs))
         assert 1 == threads()
+        rows.open.set()
         return await waiting
 
     assert [RunState.COMPLETED] * 200 == asyncio.run(wait_for_all())
@@ -98,7 +103,7 @@ def test_who_has_left_is_asked_for_no_more() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
                 await waited.ended(left)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while {stays} not in rows.asked:  # noqa: ASYNC110 - asked in another thread
                 await asyncio.sleep(0.01)
         rows.answers = [{stays: RunState.FAILED}]

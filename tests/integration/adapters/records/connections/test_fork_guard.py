@@ -38,7 +38,7 @@ for _ in range(10):
     writing.wait()
     child = os.fork()
     if child == 0:
-        threading.Timer(5, os._exit, [1]).start()
+        threading.Timer(60, os._exit, [1]).start()
         write(SqlRecords(url))
         os._exit(0)
     _, status = os.waitpid(child, 0)

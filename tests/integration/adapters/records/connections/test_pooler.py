@@ -19,6 +19,13 @@ from tests.tools import servers
 from tests.tools.invariants import assert_invariants
 from tests.tools.playing import Stage
 
+TIMEOUTS = (
+    "statement_timeout",
+    "lock_timeout",
+    "idle_in_transaction_session_timeout",
+    "transaction_timeout",
+    "idle_session_timeout",
+)
 #: What a role may have set, and what flowq's statements are not written for.
 HOSTILE = {
     "TimeZone": "Asia/Kathmandu",
@@ -30,11 +37,7 @@ HOSTILE = {
     "escape_string_warning": "off",
     "default_transaction_isolation": "serializable",
     "default_transaction_deferrable": "on",
-    "statement_timeout": "300",
-    "lock_timeout": "300",
-    "idle_in_transaction_session_timeout": "300",
-    "transaction_timeout": "300",
-    "idle_session_timeout": "300",
+    **dict.fromkeys(TIMEOUTS, "30000"),
     "client_encoding": "LATIN1",
     "search_path": "nowhere",
     "transform_null_equals": "on",
@@ -91,7 +94,9 @@ def pooler(server: URL) -> Iterator[URL]:
 def change_role(server: URL, change: str) -> None:
     """Change what the role has set, for this database alone."""
     statement = f"ALTER ROLE {{}} IN DATABASE {{}} {change}"
-    servers.administer(server, statement, str(server.username), str(server.database))
+    # From another database, where what the role has set does not hold.
+    elsewhere = server.set(database="postgres")
+    servers.administer(elsewhere, statement, str(server.username), str(server.database))
 
 
 @pytest.fixture
@@ -143,6 +148,8 @@ def test_runs_behind_a_pooler_though_the_role_has_set_everything_else(pooler: UR
 @pytest.mark.usefixtures("hostile_role")
 @pytest.mark.parametrize("pooled", [False, True])
 def test_only_the_own_timeouts_count(server: URL, pooler: URL, pooled: bool) -> None:  # noqa: FBT001
+    for name in TIMEOUTS:
+        change_role(server, f"SET {name} = '300'")
     records = SqlRecords(text_of(pooler if pooled else server))
     for use in (records.transaction, records.autocommit):
         use(lambda tx: tx.within.execute(text("SELECT pg_sleep(0.5)")))
