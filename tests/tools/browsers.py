@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 #: Chromium on its own: no sandbox, since CI is root, and nothing that talks to its maker.
 _ARGUMENTS = (
@@ -25,6 +25,10 @@ _ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
+
+
+# What a page shows comes later on a busy machine.
+expect.set_options(timeout=60_000)
 
 
 @contextmanager

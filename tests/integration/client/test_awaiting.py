@@ -62,7 +62,7 @@ def run(work: Coroutine[Any, Any, Any]) -> None:
     async def watched() -> None:
         loop = asyncio.get_running_loop()
         loop.slow_callback_duration = 2.0
-        await asyncio.wait_for(work, 60)
+        await asyncio.wait_for(work, 300)
 
     asyncio.run(watched())
 
@@ -71,15 +71,15 @@ def test_runs_are_started_and_awaited(played: Stage) -> None:
     async def main() -> None:
         first: Run[int] = await doubled.aenqueue(2)
         others = await doubled.aenqueue_many([{"value": value} for value in range(20)])
-        assert 4 == await first.aresult(30)
+        assert 4 == await first.aresult(60)
         assert [2 * n for n in range(20)] == await asyncio.gather(
-            *(one.aresult(30) for one in others)
+            *(one.aresult(60) for one in others)
         )
-        assert RunState.COMPLETED is await first.await_end(30)
+        assert RunState.COMPLETED is await first.await_end(60)
         assert first == await Run.aget(first.id)
         assert 1 == (await first.aview()).done
         twice = await Twice.aenqueue({"value": 4})
-        assert {"twice": 8} == await twice.aresult(30)
+        assert {"twice": 8} == await twice.aresult(60)
 
     run(main())
 
@@ -90,7 +90,7 @@ def test_errors_are_those_of_the_synchronous_client(played: Stage) -> None:
             await doubled.aenqueue("no number")  # type: ignore[call-overload]
         failing = await doubled.aenqueue(-1)
         with pytest.raises(errors.RunFailed, match="below zero"):
-            await failing.aresult(30)
+            await failing.aresult(60)
         first = await doubled.aenqueue(1, idempotency_key="async")
         assert first == await doubled.aenqueue(1, idempotency_key="async")
 
@@ -105,10 +105,10 @@ def test_waiting_run_is_signalled_or_cancelled(played: Stage) -> None:
         assert RunState.PAUSED is await other.apause("a moment")
         assert RunState.RUNNING is await other.aresume()
         await waiting.asend_signal("say", "go")
-        assert "go" == await waiting.aresult(30)
+        assert "go" == await waiting.aresult(60)
         assert await other.acancel("no need") in {RunState.CANCELLING, RunState.CANCELLED}
         with pytest.raises(errors.RunCancelled, match="no need"):
-            await other.aresult(30)
+            await other.aresult(60)
 
     run(main())
 
@@ -125,9 +125,9 @@ def test_run_begins_with_the_transaction_of_an_async_session(played: Stage) -> N
             kept = await doubled.aenqueue(4, session=session)
             await session.commit()
         await engine.dispose()
-        assert 8 == await kept.aresult(30)
+        assert 8 == await kept.aresult(60)
         with pytest.raises(errors.RunNotFound):
-            await undone.aresult(30)
+            await undone.aresult(60)
 
     run(main())
 

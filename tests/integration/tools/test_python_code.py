@@ -107,7 +107,7 @@ def test_a_process_ends_with_its_children_when_it_is_not_awaited_any_more(tmp_pa
     pids = tmp_path / "pids"
     source = (
         "import os, subprocess, time\n"
-        "child = subprocess.Popen(['sleep', '60'])\n"
+        "child = subprocess.Popen(['sleep', '600'])\n"
         f"open({str(pids)!r}, 'w').write(f'{{os.getpid()}} {{child.pid}}')\n"
         "while True: time.sleep(1)"
     )
@@ -135,9 +135,9 @@ def _runs(pid: int) -> bool:
 
 def test_what_the_code_has_started_does_not_hold_its_result() -> None:
     began = time.monotonic()
-    source = "import subprocess; subprocess.Popen(['sleep', '60']); result = 1"
+    source = "import subprocess; subprocess.Popen(['sleep', '300']); result = 1"
     assert result(run_in_process, source) == 1
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 150
 
 
 def test_what_the_code_prints_comes_as_text() -> None:

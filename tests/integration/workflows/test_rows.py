@@ -15,6 +15,7 @@ from flowq.engine.model.rows import StepView
 from flowq.workflows import RuntimeContext, WorkflowResult, WorkflowRunner, step_type
 from flowq.workflows.steps.rows import parts
 from tests.tools.playing import Played, Stage
+from tests.tools.waiting import wait_until
 from tests.tools.workflows.samples import document, play
 
 NAMES = ["pen", "ink", "book", "map", "cup"]
@@ -89,7 +90,10 @@ def test_one_after_the_other_never_overlaps(stage: Stage, strategy: Any, most: s
     def watch(value: int) -> int:
         running.add(value)
         seen.add(len(running))
-        time.sleep(0.02)  # the work of a row
+        if strategy is None:
+            wait_until(lambda: seen != {1}, what="another row runs")
+        else:
+            time.sleep(0.02)  # the work of a row
         running.remove(value)
         return value
 

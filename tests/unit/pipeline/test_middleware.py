@@ -142,7 +142,8 @@ def test_a_handler_that_fails_changes_nothing(caplog: pytest.LogCaptureFixture) 
     execute(Counting(), MonitoringMiddleware(bus=bus))
 
     assert ["execution_started"] == events
-    assert 1 == len(caplog.records)
+    # Tasks of other tests may be collected meanwhile.
+    assert 1 == len([one for one in caplog.records if one.name.startswith("flowq.")])
 
 
 def test_the_bus_of_the_process_is_one() -> None:

@@ -15,6 +15,7 @@ import pytest
 from flowq.core.addresses.hosts import host_rules
 from flowq.core.errors import FetchFailed, FetchRefused
 from flowq.tools.fetch import Fetched, fetch
+from tests.tools import servers
 
 Script = Callable[[socket.socket, str], None]
 
@@ -77,7 +78,7 @@ def server() -> Iterator[Server]:
 def get(
     url: str, rules: str = "127.0.0.1", *, headers: Mapping[str, str] | None = None, **options: Any
 ) -> Fetched:
-    options = {"seconds": 10.0, **options}
+    options = {"seconds": 60.0, **options}
     return asyncio.run(fetch(url, rules=host_rules(rules), headers=headers, **options))
 
 
@@ -367,8 +368,5 @@ def test_proxies_of_the_environment_are_not_used(
 
 
 def test_nobody_there_has_failed() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-
-    with pytest.raises(FetchFailed, match="cannot be reached"):
+    with servers.closed_port() as port, pytest.raises(FetchFailed, match="cannot be reached"):
         get(f"http://127.0.0.1:{port}/")

@@ -1,5 +1,6 @@
 """The page of docs/http/index.md in Chromium: it draws progress, also when its server restarts."""
 
+import re
 import sys
 import threading
 from types import ModuleType
@@ -14,6 +15,9 @@ from tests.tools.browsers import complaints, site
 from tests.tools.docs.pages import block_of
 from tests.tools.http_service import serving
 from tests.tools.playing import Stage
+
+#: A number above 0 and below 100.
+PART = re.compile(r"^(0\.\d*[1-9]\d*|[1-9]\d?(\.\d+)?)$")
 
 
 def test_page_draws_progress_and_survives_its_server(
@@ -37,7 +41,7 @@ def test_page_draws_progress_and_survives_its_server(
             tab.click("#start")
             go_on.release()
             expect(steps).to_have_count(1, timeout=60_000)
-            assert 0 < float(bar.get_attribute("value") or 0) < 100
+            expect(bar).to_have_attribute("value", PART)
         go_on.release()
         with serving(port, http_cors_origins=address):
             expect(steps).to_have_count(2, timeout=60_000)
@@ -45,7 +49,7 @@ def test_page_draws_progress_and_survives_its_server(
             expect(tab.locator("#end")).to_have_text("WORKFLOW_COMPLETED", timeout=60_000)
             expect(steps).to_have_count(3)
             assert {f"square {index}" for index in range(3)} == set(steps.all_text_contents())
-            assert "100" == bar.get_attribute("value")
+            expect(bar).to_have_attribute("value", "100")
         tab.close()
 
 

@@ -72,7 +72,10 @@ def keys(listener: Listener, event: str = "STEP_COMPLETED") -> list[str]:
     return [json.loads(one.data)["step"] for one in listener.frames if one.event == event]
 
 
-def test_two_readers_and_a_late_one_get_the_same_bytes(address: str) -> None:
+def test_two_readers_and_a_late_one_get_the_same_bytes(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sse, "_PING", 600.0)  # silence is sent to those who wait
     url = begin(address, 6)
     first, second, late = Listener(url), Listener(url), Listener(url)
     with first.listening(), second.listening():
@@ -203,9 +206,9 @@ def test_client_that_takes_nothing_is_left(address: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(sse.EventStream, "silence", b": " + b"x" * 100_000 + b"\n\n")
     url = urlsplit(begin(address, 1))
     run_id = RunId(UUID(url.path.split("/")[-2]))
-    with socket.create_connection((url.hostname, url.port)) as connection:
+    with socket.create_connection((url.hostname, url.port), timeout=60) as connection:
         connection.sendall(f"GET {url.path} HTTP/1.1\r\nHost: {url.netloc}\r\n\r\n".encode())
-        wait_until(lambda: run_id in routes._FOLLOWERS.sinks(), what="it is followed")
+        assert b"H" == connection.recv(1), "the head comes when the run is followed"
         began = time.monotonic()
         wait_until(lambda: run_id not in routes._FOLLOWERS.sinks(), timeout=60, what="it is left")
         assert time.monotonic() - began < 60

@@ -568,6 +568,8 @@ def test_waiting_program_that_is_dropped_is_no_mistake(caplog: pytest.LogCapture
 
     execution = start(program)
     execution.run()
+    gc.collect()  # what other tests have left
+    caplog.clear()
 
     del execution
     gc.collect()

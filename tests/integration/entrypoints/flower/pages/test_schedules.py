@@ -28,7 +28,7 @@ def job(value: int) -> int:
 
 @pytest.fixture
 def pages(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pages]:
-    rules = {"cron": "0 2 * * *", "timezone": "Europe/Berlin", "inputs": {"value": 7}}
+    rules = {"cron": "0 5 * * *", "timezone": "Europe/Berlin", "inputs": {"value": 7}}
     schedule(NAME, job, **rules)  # type: ignore[arg-type]
     declare_all(stage.engine)
     with pages_of(stage.engine, monkeypatch) as pages:
@@ -51,14 +51,14 @@ def path(*parts: str) -> str:
 
 def test_a_schedule_is_listed_and_has_a_page(pages: Pages) -> None:
     listed = pages.get("/flows/schedules")
-    assert "0 2 * * * (Europe/Berlin)" in listed
+    assert "0 5 * * * (Europe/Berlin)" in listed
     assert "<wbr>weekly <b>" in listed  # resolved: it is escaped in the page
     assert "Schedules</a>" in pages.get("/flows")
 
     page = pages.get(path())
 
     assert "It has not started a run yet." in page
-    assert 5 == page.count("02:00 +0")
+    assert 5 == page.count("05:00 +0")
     assert '"value": 7' in page
 
 

@@ -1,6 +1,7 @@
 """The page of one step: what it was given and returned, its attempts, and what is hidden."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from flowq.core.states import RunState, StepState
 from flowq.engine.model.logs import LogBunch, StoredLine
 from flowq.engine.model.rows import Claim
 from flowq.engine.runtime.logs.attempt_log import AttemptLog
+from flowq.entrypoints.flower.pages.run import logs
 from flowq.entrypoints.flower.pages.run import step as page
 from tests.tools.flower.pages import Pages, pages_of
 from tests.tools.playing import Stage
@@ -157,7 +159,10 @@ def test_content_is_hidden_unless_settings_show_it(
         pages.get(f"/flows/{played.id}/output/how long%3F%231", status=403)
 
 
-def test_last_lines_are_those_of_the_chosen_attempt(stage: Stage, pages: Pages) -> None:
+def test_last_lines_are_those_of_the_chosen_attempt(
+    stage: Stage, pages: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "_SETTLING", timedelta(minutes=10))
     played = stage.play(inverses, count=1)
     item = item_id(node_id(played.id, "invert"), 0)
     for attempt in (1, 2):

@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 
 from flowq import bootstrap
+from flowq.adapters.records.limits.meters import month_of_meters
 from flowq.core.errors import InvalidSetting
 from flowq.core.limits.budgets import BudgetSpec
 from flowq.core.usage import Usage
@@ -246,6 +247,8 @@ def test_user_who_has_spent_the_months_budget_is_refused(
     policies = replace(played.engine.policies, user_budget=BudgetSpec(tokens=10))
     engine = replace(played.engine, policies=policies)
     monkeypatch.setattr(bootstrap, "engine", lambda: engine)
+    now = month_of_meters()  # it does not end while the test runs
+    monkeypatch.setattr("flowq.adapters.records.limits.meters.month_of_meters", lambda: now)
     http, meter = client(), "user:ann"
     spend = {meter: Usage(tokens=10)}
 

@@ -87,7 +87,7 @@ def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Non
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - nobody would set an event
             await asyncio.sleep(0.005)
 
@@ -106,7 +106,7 @@ async def test_twenty_pages_of_a_run_have_one_reader_that_ends_with_the_last(
     readers.step("a")
     for source, wakeup in sources:
         await until(lambda source=source: keys(source) == ["a"])  # type: ignore[misc]
-        await asyncio.wait_for(wakeup.wait(), 5)
+        await asyncio.wait_for(wakeup.wait(), 60)
     assert (1, 1) == (readers.begun, readers.now)
 
     for page in pages[:-1]:
@@ -137,7 +137,7 @@ async def test_end_of_the_run_is_the_end_of_its_pages(readers: Readers) -> None:
     with a_hub().run(RUN, RunState.RUNNING) as (source, wakeup):
         readers.end()
         await until(lambda: source.over)
-        await asyncio.wait_for(wakeup.wait(), 5)
+        await asyncio.wait_for(wakeup.wait(), 60)
         assert source.since("").lines["run"][0]["ended"]
 
 
