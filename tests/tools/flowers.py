@@ -8,7 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -36,8 +36,11 @@ def stream(
     try:
         yield answer
     finally:
-        if answer.fp is not None:  # it has not ended by itself
-            answer.fp.raw._sock.shutdown(socket.SHUT_RDWR)
+        # It may have ended by itself, or do so now.
+        found = getattr(getattr(answer.fp, "raw", None), "_sock", None)
+        with suppress(OSError):
+            if found is not None:
+                found.shutdown(socket.SHUT_RDWR)
         thread.join(60)
         answer.close()
 

@@ -30,6 +30,16 @@ def client(**settings: Any) -> TestClient:
     return TestClient(app, base_url="http://127.0.0.1", client=HERE, raise_server_exceptions=False)
 
 
+def awaited(http: Any, run_id: str) -> Any:
+    """Return the answer to who asks for a result, once the run has ended."""
+
+    def answer() -> Any:
+        found = http.get(f"/api/runs/{run_id}/result", params={"wait": 30})
+        return found if found.status_code != 202 else None
+
+    return wait_until(answer, what=f"run {run_id} ends")
+
+
 @cache
 def paths() -> Mapping[str, Any]:
     """Return the paths of the service, which flows have in common: those of all tests have none."""

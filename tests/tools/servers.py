@@ -7,6 +7,7 @@ Their files stand in short folders of the system's temporary place: a Unix socke
 import importlib
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -31,6 +32,8 @@ from tests.tools.waiting import wait_until
 
 #: `nobody`: who PostgreSQL runs as when the suite runs as root, which it refuses to be.
 NOBODY = 65534
+#: Ports that are nobody's: the first that Linux gives away is 32768, others begin higher.
+_PORTS = range(20_000, 32_768)
 
 
 def require(module: str) -> None:
@@ -58,11 +61,16 @@ def _is_missing(name: str) -> NoReturn:
 
 
 def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """Return a port that was free a moment ago.
+
+    It is below those that the system gives to whoever connects or asks for any port: such a one
+    would be given away before the server has it.
+    """
+    while True:
+        port = _PORTS.start + secrets.randbelow(len(_PORTS))
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 @contextmanager

@@ -27,6 +27,8 @@ def records(
 def played(records: SqlRecords, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     """The service uses this stage's engine; a thread does all that there is to do."""
     stage = Stage.on(records)
+    # A reader that is stopped for a while looks at the rows, which know of no order.
+    monkeypatch.setattr("flowq.engine.events.follow._SILENCE", (600.0, 600.0))
     monkeypatch.setattr(bootstrap, "engine", lambda: stage.engine)
     with working(stage):
         yield stage

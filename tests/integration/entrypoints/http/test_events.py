@@ -19,7 +19,7 @@ from flowq.core.errors import RunNotFound
 from flowq.core.ids import RunId
 from flowq.entrypoints.http import sse
 from flowq.entrypoints.http.runs import routes
-from tests.tools.http_service import Listener, client, serving
+from tests.tools.http_service import Listener, awaited, client, serving
 from tests.tools.playing import Stage
 from tests.tools.waiting import wait_until
 
@@ -162,7 +162,7 @@ def test_after_the_end_nobody_comes_again(played: Stage) -> None:
     http = client()
     body = {"inputs": {"length": 1}}
     run_id = http.post("/api/flows/tests.http.chain/runs", json=body).json()["id"]
-    http.get(f"/api/runs/{run_id}/result", params={"wait": 30})
+    awaited(http, run_id)
 
     whole = http.get(f"/api/runs/{run_id}/events")
     assert "text/event-stream; charset=utf-8" == whole.headers["Content-Type"]

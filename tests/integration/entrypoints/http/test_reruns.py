@@ -8,7 +8,7 @@ import pytest
 
 from flowq import bootstrap, flow, step
 from flowq.core.ids import RunId
-from tests.tools.http_service import client
+from tests.tools.http_service import awaited, client
 from tests.tools.playing import Stage
 
 BROKEN: set[int] = set()
@@ -46,7 +46,7 @@ def test_failed_run_is_previewed_and_rerun_with_other_inputs(played: Stage) -> N
     BROKEN.add(9)
     body = {"inputs": {"value": 1, "more": 9}}
     old = http.post("/api/flows/tests.http.reruns/runs", json=body).json()["id"]
-    assert 409 == http.get(f"/api/runs/{old}/result", params={"wait": 30}).status_code
+    assert 409 == awaited(http, old).status_code
 
     def seen(answer: Any) -> dict[str, Any]:
         assert 200 == answer.status_code, answer.text
@@ -68,7 +68,7 @@ def test_failed_run_is_previewed_and_rerun_with_other_inputs(played: Stage) -> N
     assert 202 == answer.status_code, answer.text
     new = answer.json()["id"]
     assert answer.headers["Location"] == f"/api/runs/{new}"
-    assert {"result": 8} == seen(http.get(f"/api/runs/{new}/result", params={"wait": 30}))
+    assert {"result": 8} == seen(awaited(http, new))
     details = seen(http.get(f"/api/runs/{new}"))
     assert (details["rerun_of"], details["inputs"]) == (old, {"value": 1, "more": 3})
     assert [one["attempts"] for one in details["steps"]] == [0, 1, 1]

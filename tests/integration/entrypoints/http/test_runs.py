@@ -8,7 +8,7 @@ import pytest
 
 import flowq
 from flowq import bootstrap, flow, step
-from tests.tools.http_service import client
+from tests.tools.http_service import awaited, client
 from tests.tools.playing import Stage
 from tests.tools.waiting import wait_until
 
@@ -45,7 +45,7 @@ def start(http: Any, name: str = "tests.http.doubled", **body: Any) -> dict[str,
 
 
 def result(http: Any, run_id: str) -> Any:
-    return http.get(f"/api/runs/{run_id}/result", params={"wait": 30})
+    return awaited(http, run_id)
 
 
 def test_run_is_started_and_its_result_read(played: Stage) -> None:
@@ -127,6 +127,10 @@ def test_open_run_is_paused_resumed_and_cancelled(played: Stage) -> None:
     shown = http.get(f"/api/runs/{run_id}").json()
     assert ("lunch", None) == (shown["reason"], shown["error"])
     assert "running" == http.post(f"/api/runs/{run_id}/resume").json()["status"]
+    wait_until(
+        lambda: "say" in http.get(f"/api/runs/{run_id}/steps").text,
+        what="it waits for the signal, whose type is known then",
+    )
     wrong = http.post(f"/api/runs/{run_id}/signals/say", json={"not": "text"})
     assert (400, "InvalidInput") == (wrong.status_code, wrong.json()["error"])
     assert 200 == http.post(f"/api/runs/{run_id}/signals/say", json="yes").status_code

@@ -4,6 +4,7 @@
 # mypy: disable-error-code="misc, no-any-return, call-overload, arg-type, list-item"
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -22,6 +23,7 @@ from flowq.engine.runs.pause import pause, resume
 from flowq.engine.runs.signals import send_signal
 from tests.tools.invariants import assert_invariants
 from tests.tools.playing import Stage
+from tests.tools.waiting import wait_until
 
 #: What the code of programs has done, once for each time that it ran.
 DONE: list[str] = []
@@ -51,6 +53,9 @@ def told(x: int) -> int:
 
 @step
 def echo(what: str) -> str:
+    """Take a millisecond at least, which is what databases count."""
+    came = time.time_ns() // 1_000_000
+    wait_until(lambda: time.time_ns() // 1_000_000 > came, what="the next millisecond")
     return what
 
 
