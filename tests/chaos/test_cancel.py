@@ -13,7 +13,11 @@ RUNS = 8
 
 def test_cancel_that_races_with_completion(play: Play, database_url: str) -> None:
     with play(database_url) as chaos:
-        chaos.worker(slots=2)
+        chaos.worker(slots=3)
+        # This one cannot win: the race is lost at least once, however slow this process is.
+        held = Expected(status=RunState.CANCELLED, error="chaos")
+        losing = chaos.submit(flows.held, held, folder=str(chaos.folder), names=["a"])
+        chaos.wait_for_file("a.1.*")
         answers: dict[RunId, RunState] = {}
         pauses = [chaos.random.uniform(0, 2) for _ in range(RUNS)]
 
@@ -31,6 +35,8 @@ def test_cancel_that_races_with_completion(play: Play, database_url: str) -> Non
                 run_id = chaos.submit(flows.mixed, mixed, count=8)
             threads.append(Thread(target=cancel_after, args=(run_id, pause)))
             threads[-1].start()
+        cancel(chaos.cluster.engine, losing, "chaos")
+        (chaos.folder / "go").touch()
         for thread in threads:
             thread.join()
 

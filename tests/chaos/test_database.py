@@ -136,7 +136,7 @@ def test_outage_at_every_fault_point(play: Play, database_url: str) -> None:
             chaos.submit(flows.nested, flows.nested_result(count), count=count)
             chaos.submit(flows.program, flows.program_result(count), count=count, pause=0.3)
 
-        chaos.check(timeout=60)
+        chaos.check()
 
         assert set(chaos.faults()) == set(POINTS)
         assert worker.poll() is None

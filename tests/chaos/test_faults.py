@@ -1,5 +1,6 @@
 """The points where tests break things, the text of CHAOS_FAULTS, and how often it happens."""
 
+import threading
 import time
 from pathlib import Path
 
@@ -102,9 +103,11 @@ def test_points_are_passed_in_order_and_outside_of_transactions(sqlite_url: str)
     """The work of a write that was given up for a point has left nothing, and is run again."""
     passed: list[str] = []
     records = SqlRecords(sqlite_url)
-    stage = Stage.on(records)
+    stage, own = Stage.on(records), threading.get_ident()
 
     def look(point: FaultPoint) -> None:
+        if threading.get_ident() != own:
+            return  # some engine of this process renews its leases
         passed.append(point)
         # On SQLite nobody else can write within a transaction.
         records.transaction(lambda tx: tx.limits.forget_ended(1))

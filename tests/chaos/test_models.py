@@ -29,7 +29,7 @@ LATENCY = 0.1
 ONE_AT_A_TIME = {"pool": "prefork", "slots": 1}
 MANY_AT_ONCE = {"pool": "threads", "slots": 10}
 #: Nobody should lose a lease but the dead.
-CALM = {"FLOWQ_LEASE_SECONDS": "3", "FLOWQ_MAX_RECOVERIES": "50"}
+CALM = {"FLOWQ_LEASE_SECONDS": "10", "FLOWQ_MAX_RECOVERIES": "50"}
 
 
 def waits_for_signal(chaos: Scenario, run_id: RunId) -> bool:

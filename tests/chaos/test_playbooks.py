@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowq.core.ids import RunId
+from flowq.core.ids import RunId, node_id
 from flowq.core.states import StepState
 from flowq.playbooks.building import Playbook
 from flowq.playbooks.running import tools
@@ -93,7 +93,7 @@ class Twice:
         self.hold = chaos.folder / "hold"
         self._payload = {"url": url, "hold": str(self.hold)}
         self.first = self.submit()
-        chaos.cluster.wait(self.first, timeout=120)
+        chaos.cluster.wait(self.first, timeout=300)
 
     def submit(self) -> RunId:
         """Start it once more."""
@@ -101,9 +101,14 @@ class Twice:
         return self.second
 
     def is_at(self, step: str) -> bool:
-        """Return whether a worker has a call of a step of the second run."""
+        """Return whether a worker runs a call of a step of the second run.
+
+        It has the call a moment before it leaves a line in the ledger.
+        """
+        begun = {line["step"] for line in self._chaos.effects()}
         return any(
-            one.name == "flowq.tool.python"
+            node_id(self.second, one.key).hex in begun
+            and one.name == "flowq.tool.python"
             and one.key.startswith(f"{step}#")
             and one.status is StepState.RUNNING
             and one.worker is not None
@@ -141,7 +146,9 @@ def test_killed_workers_leave_a_complete_log(play: Play, sqlite_url: str) -> Non
             chaos.kill(alive["one"])
             pages.release()
             wait_until(
-                lambda: alive["one"].poll() is None and twice.is_at("squares"), what="an item runs"
+                lambda: alive["one"].poll() is None and twice.is_at("squares"),
+                timeout=180,
+                what="an item runs",
             )
             chaos.kill(alive["one"])
             twice.hold.unlink()

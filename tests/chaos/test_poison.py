@@ -27,7 +27,8 @@ def failed_with(words: str) -> Expected:
 def test_poison_step_fails_after_its_cap_and_says_why(
     play: Play, sqlite_url: str, kind: str, slots: int
 ) -> None:
-    with play(sqlite_url, FLOWQ_MAX_RECOVERIES="1") as chaos:
+    # The lease lapses where the step dies, and nowhere else, however busy the machine is.
+    with play(sqlite_url, FLOWQ_MAX_RECOVERIES="1", FLOWQ_LEASE_SECONDS="10") as chaos:
         worker = chaos.worker(slots=slots)
         why = "its worker died or stopped responding while it ran"
         run_id = chaos.submit(flows.poisoned, failed_with(why), kind=kind, siblings=SIBLINGS)
@@ -48,7 +49,7 @@ def test_poison_step_fails_after_its_cap_and_says_why(
 def test_step_that_wants_more_memory_than_there_is_fails_by_itself(
     play: Play, sqlite_url: str
 ) -> None:
-    with play(sqlite_url) as chaos:
+    with play(sqlite_url, FLOWQ_LEASE_SECONDS="120") as chaos:
         chaos.worker(slots=2)
         run_id = chaos.submit(
             flows.poisoned,

@@ -64,6 +64,8 @@ class Broker:
         self._process.send_signal(signal.SIGCONT)
 
     def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, (self._folder / "valkey.txt").read_text()
         try:
             return bool(self.client.ping())
         except redis.ConnectionError:

@@ -138,7 +138,8 @@ def one_at_a_time(key: str, number: int, pause: float = 0.0) -> int:
     return work(number, pause)
 
 
-@flow(debounce=1.0, debounce_by="key")
+# Long, since the next run has to be submitted within it.
+@flow(debounce=10.0, debounce_by="key")
 def debounced(key: str, number: int) -> int:
     return work(number)
 
@@ -149,7 +150,7 @@ def hold(folder: str, name: str) -> str:
     effect()
     place = Path(folder)
     (place / f"{name}.{step.context().attempt}.{os.getpid()}").touch()
-    deadline = time.monotonic() + 50
+    deadline = time.monotonic() + 300
     while not (place / "go").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     return f"held {name}"

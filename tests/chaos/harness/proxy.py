@@ -27,6 +27,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.chaos.harness.postgres_wire import CommitWatch
+from tests.tools.servers import free_port
 
 _PIECE = 64 * 1024
 #: With this, closing a socket resets the connection.
@@ -77,7 +78,8 @@ class Proxy:
         self._silent: set[Way] = set()
         self._resets: list[int] = []
         self._loses: Callable[[], bool] | None = None
-        self.port = 0
+        # Not one that the system gives away while this is cut.
+        self.port = free_port()
         self.latency = 0.0
         self.accepted = 0
         self.broken = 0
@@ -139,11 +141,10 @@ class Proxy:
         self._loses = lambda: chance() and next(left, None) is not None
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:
         if self._server is not None:
@@ -157,7 +158,7 @@ class Proxy:
 
     async def _finish(self) -> None:
         if others := asyncio.all_tasks() - {asyncio.current_task()}:
-            await asyncio.wait(others, timeout=5)  # each ends with its connection
+            await asyncio.wait(others, timeout=60)  # each ends with its connection
 
     def _break(self, link: _Link) -> None:
         self.broken += 1

@@ -11,7 +11,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +21,7 @@ from threading import Event, Thread
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import NullPool, create_engine, text
+from sqlalchemy import NullPool, create_engine, make_url, text
 
 from flowq.authoring.definitions.flows import Flow
 from flowq.core.ids import RunId
@@ -105,13 +105,16 @@ class Scenario:
     runs: dict[RunId, Expected] = field(default_factory=dict)
     _workers: ExitStack = field(default_factory=ExitStack)
     _outages: list[float] = field(default_factory=list)
+    _are_replaced: bool = False  #: Whether one that dies as soon as it is ready does no harm.
 
     def __post_init__(self) -> None:
         self.random = Random(self.seed)
         self.folder = self.cluster.folder / "scenario"
         self.folder.mkdir()
         # Without a pool: a scenario may end every connection there is.
-        self.engine = create_engine(self.cluster.database_url, poolclass=NullPool)
+        url = make_url(self.cluster.database_url)
+        patience = {"timeout": 60} if url.get_backend_name() == "sqlite" else {}
+        self.engine = create_engine(url, poolclass=NullPool, connect_args=patience)
         audit.install(self.engine)
 
     @property
@@ -131,6 +134,7 @@ class Scenario:
                 app="tests.chaos.harness.app",
                 environment=env,
                 stop=signal.SIGKILL,
+                may_die=self._are_replaced,
             )
         )
 
@@ -138,6 +142,7 @@ class Scenario:
     def kept_alive(self, names: Sequence[str], **options: Any) -> Iterator[dict[str, Popen[bytes]]]:
         """Have workers that are started again when they have died, as a service manager does."""
         born = Counter(names)
+        self._are_replaced = True
         alive = {name: self.worker(f"{name}-1", **options) for name in names}
 
         def look() -> None:
@@ -162,7 +167,8 @@ class Scenario:
     def kill(self, worker: Popen[bytes]) -> None:
         """Kill a worker with its children, as a power cut does."""
         self._dies(worker.pid, *children(worker.pid))
-        os.killpg(worker.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has just died of something else
+            os.killpg(worker.pid, signal.SIGKILL)
         worker.wait(60)
 
     def kill_main(self, worker: Popen[bytes]) -> None:
@@ -174,7 +180,8 @@ class Scenario:
     def kill_child(self, pid: int) -> None:
         """Kill one child process."""
         self._dies(pid)
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
     def freeze(self, worker: Popen[bytes]) -> None:
         """Stop a worker and its children (SIGSTOP), though not in a write to SQLite.
@@ -225,11 +232,11 @@ class Scenario:
             yield
         finally:
             over.set()
-            thread.join(30)
+            thread.join(300)  # it may be starting a worker
         if failures:
             raise failures[0]
 
-    def wait_for_file(self, pattern: str, *, timeout: float = 60) -> Path:
+    def wait_for_file(self, pattern: str, *, timeout: float = 120) -> Path:
         """Wait until a step has made a file in the scenario's folder."""
         found = wait_until(
             lambda: sorted(self.folder.glob(pattern)), timeout=timeout, what=f"there is {pattern}"
@@ -243,7 +250,7 @@ class Scenario:
 
     # --- Checking ----------------------------------------------------------------------------
 
-    def check(self, *, timeout: float = 120) -> None:
+    def check(self, *, timeout: float = 300) -> None:
         """Wait until every run has ended, and hold everything against what must be so."""
         self.figures.runs = len(self.runs)
         try:
