@@ -217,9 +217,7 @@ class DefinitionCache:
             RunNotFound: there is no such run (any more).
             RunUnreadable: its rows cannot be read.
         """
-        with self._lock:
-            known = self._known.get(run_id)
-        if known is not None:
+        if (known := self.cached(run_id)) is not None:
             return known
         try:
             definition = self._records.autocommit(lambda tx: tx.runs.definition(run_id))
@@ -233,6 +231,11 @@ class DefinitionCache:
             unreadable = RunUnreadable(f"its flow is not a valid graph: {error}")
             unreadable.run_id = run_id
             raise unreadable from error
+
+    def cached(self, run_id: RunId) -> RunDefinition | None:
+        """Return the definition of a run if it is cached."""
+        with self._lock:
+            return self._known.get(run_id)
 
     def shown(self, run_id: RunId) -> RunDefinition:
         """Return the definition of a run for people; if it cannot be read, one without steps.

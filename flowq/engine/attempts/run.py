@@ -20,12 +20,11 @@ from flowq.core.errors import (
     InvalidInput,
     LeaseLost,
     NondeterminismError,
-    RunNotFound,
     RunUnreadable,
     StepCancelled,
     Unavailable,
 )
-from flowq.core.ids import LeaseToken, RunId, StepRunId, child_run_id
+from flowq.core.ids import RunId, StepRunId, child_run_id
 from flowq.core.references import references, resolve
 from flowq.core.spec import Gate, StepKind, StepSpec
 from flowq.core.states import RunState, StopKind
@@ -38,6 +37,7 @@ from flowq.engine.advance.unreadable import set_aside
 from flowq.engine.attempts.budgets import meters_of_runs
 from flowq.engine.attempts.caching import cache_key, keep, look_up
 from flowq.engine.attempts.call import call_function
+from flowq.engine.attempts.claiming import claim_attempt
 from flowq.engine.attempts.limits import limits_of, within
 from flowq.engine.attempts.outages import end_attempt, retry_on_outage
 from flowq.engine.attempts.outcomes import (
@@ -93,7 +93,7 @@ def run_attempt(
         traceparent: The context of the span that has sent the message, if the message has it.
     """
     try:
-        claim = _claim(engine, step_id, run_id)
+        claim = claim_attempt(engine, step_id, run_id)
         if claim is None:
             return AttemptResult(AttemptEnding.NOT_CLAIMED)
         claim = replace(claim, in_chord=True) if in_chord else claim
@@ -299,35 +299,6 @@ def _store(engine: Engine, claim: Claim, step_type: RegisteredStep, value: Any) 
         token=claim.token,
         where=claim.key,
     )
-
-
-def _claim(engine: Engine, step_id: StepRunId, run_id: RunId | None) -> Claim | None:
-    """Claim an attempt of a step and read what it needs; None when there is nothing to claim.
-
-    A worker that cannot reach the database waits here, instead of draining the queue.
-    """
-    token = LeaseToken(engine.new_id())
-
-    def work(tries: int) -> Claim | None:
-        if tries:
-            # The claim may have been committed with only its answer lost.
-            engine.records.transaction(lambda tx: tx.steps.release_leases([token]))
-        reads = engine.definitions.get(run_id).reads(step_id) if run_id else []
-        return engine.records.autocommit(
-            lambda tx: tx.steps.claim(
-                step_id,
-                token=token,
-                lease=engine.policies.lease,
-                worker=engine.worker,
-                reads=reads,
-            ),
-            idempotent=False,
-        )
-
-    try:
-        return retry_on_outage(engine, work, stop=True)
-    except RunNotFound:
-        return None  # deleted since it was sent
 
 
 def _start_child(

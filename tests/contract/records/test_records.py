@@ -42,6 +42,7 @@ from flowq.engine.model.model_calls import Caller, EndedRequest, StartedRequest
 from flowq.engine.model.rows import (
     CacheEntry,
     Claim,
+    Definition,
     NewRun,
     NewStep,
     Outcome,
@@ -364,6 +365,27 @@ def test_queued_step_is_claimed_once(records: SqlRecords) -> None:
     assert (first.attempt, first.recoveries, first.inputs) == (1, 0, {"a": 1})
     assert claim(records, first.id) is None
     assert row(records, first.id).worker == "host:1"
+
+
+def test_first_claim_comes_with_the_definition_of_the_run(records: SqlRecords) -> None:
+    run = new_run("a", queued=True, user_id="ada", priority=3)
+    step_id = node_id(insert(records, run), "a")
+
+    def first() -> tuple[Claim, Definition] | None:
+        return records.autocommit(
+            lambda tx: tx.steps.claim_first(step_id, token=token(), lease=LEASE, worker="host:1")
+        )
+
+    found = first()
+
+    assert found is not None
+    one, definition = found
+    assert (one.id, one.run_id, one.key, one.attempt, one.rows) == (step_id, run.id, "a", 1, ())
+    assert definition == records.autocommit(lambda tx: tx.runs.definition(run.id))
+    assert (definition.user_id, definition.priority) == ("ada", 3)
+    assert status(records, run.id) is StepState.RUNNING
+    assert first() is None, "it is claimed"
+    assert records.autocommit(lambda tx: tx.steps.held(step_id)) == one
 
 
 def test_of_many_claims_at_once_one_wins(records: SqlRecords) -> None:

@@ -34,6 +34,7 @@ POINTS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     },
     "steps": {
         "claim": ("claim",),
+        "claim_first": ("claim",),
         "complete": ("complete",),
         "complete_call": ("complete",),
         "complete_and_close": ("complete", "finish"),

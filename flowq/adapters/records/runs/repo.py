@@ -6,7 +6,7 @@ table in `flowq.core.states`; a rowcount of zero means that another process was 
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import (
@@ -61,16 +61,15 @@ _STATUS_AND_NEXT = Prepared(select(RUNS.c.status, RUNS.c.continued_as).where(_TH
 _STATES = Prepared(
     select(RUNS.c.id, RUNS.c.status).where(RUNS.c.id.in_(bindparam("p_keys", expanding=True)))
 )
-_DEFINITION = Prepared(
-    select(
-        RUNS.c.flow_name,
-        RUNS.c.user_id,
-        RUNS.c.parent_step_run_id,
-        cast(RUNS.c.spec, Text),
-        RUNS.c.priority,
-    ).where(_THIS)
+#: The columns for `definition_of_row`.
+DEFINITION_COLUMNS: Final = (
+    RUNS.c.flow_name,
+    RUNS.c.user_id,
+    RUNS.c.parent_step_run_id,
+    cast(RUNS.c.spec, Text),
+    RUNS.c.priority,
 )
-
+_DEFINITION = Prepared(select(*DEFINITION_COLUMNS).where(_THIS))
 _STAND_IN = Prepared(
     select(RUNS.c.flow_name, RUNS.c.user_id, RUNS.c.parent_step_run_id).where(_THIS)
 )
@@ -223,10 +222,7 @@ class FlowRunRepo(RunInserts, RunStarts, RunCancels, RunPauses):
     @override
     def definition(self, run_id: RunId) -> Definition | None:
         row = self._run(_DEFINITION, {"p_run": run_id}).first()
-        if row is None:
-            return None
-        parent = StepRunId(row[2]) if row[2] else None
-        return Definition(run_id, row[0], row[1], parent, flow_spec(row[3]), row[4])
+        return None if row is None else definition_of_row(run_id, row)
 
     @override
     def stand_in(self, run_id: RunId) -> Definition | None:
@@ -309,3 +305,9 @@ class FlowRunRepo(RunInserts, RunStarts, RunCancels, RunPauses):
     @override
     def roll_up(self, run_id: RunId) -> bool:
         return self._changes(ROLL_UP, {"p_run": run_id})
+
+
+def definition_of_row(run_id: RunId, row: Sequence[Any]) -> Definition:
+    """Return the definition in a row of `DEFINITION_COLUMNS`; raises `RunUnreadable`."""
+    parent = StepRunId(row[2]) if row[2] else None
+    return Definition(run_id, row[0], row[1], parent, flow_spec(row[3]), row[4])

@@ -75,7 +75,7 @@ CLAIM_COLUMNS: Final = (
     _C.execution_time_ms,
     _C.started_at,
 )
-_CLAIMED = (
+CLAIMED: Final = (
     update(STEPS)
     .where(_C.id == bindparam("p_id"), or_(_C.status == StepState.QUEUED, _DUE), _RUN_GOES_ON)
     .values(
@@ -91,7 +91,7 @@ _CLAIMED = (
     )
     .returning(*CLAIM_COLUMNS)
 )
-_CLAIM = Prepared(_CLAIMED)
+_CLAIM = Prepared(CLAIMED)
 
 
 def _leaving(to: StepState, **values: Any) -> Update:
@@ -170,7 +170,7 @@ _END_WAITING = {
 }
 
 
-_claimed = _CLAIMED.cte("claimed")
+_claimed = CLAIMED.cte("claimed")
 _read = STEPS.alias("read")
 _CLAIM_AND_READ = Prepared(
     select(*_claimed.c, *stored_columns(_read)).select_from(
@@ -235,12 +235,7 @@ class AttemptWrites(AttemptLog, AttemptRows):
         reads: Sequence[str] = (),
     ) -> Claim | None:
         """Claim and read in one statement; in two on SQLite, without data-modifying CTEs."""
-        given = {
-            "p_id": step_id,
-            "p_token": token,
-            "p_lease": lease.total_seconds(),
-            "p_worker": worker,
-        }
+        given = claim_parameters(step_id, token, lease, worker)
         if reads and self._connection.dialect.name != "sqlite":
             rows = self._run(_CLAIM_AND_READ, {**given, "p_keys": list(reads)}).all()
             return (
@@ -314,6 +309,14 @@ class AttemptWrites(AttemptLog, AttemptRows):
     def end_waiting(self, step_id: StepRunId, state: StepState, outcome: Outcome) -> bool:
         values = result_columns(outcome) if state is StepState.COMPLETED else _error(outcome)
         return self._changes(_END_WAITING[state], {"p_id": step_id, **values})
+
+
+def claim_parameters(
+    step_id: StepRunId, token: LeaseToken, lease: timedelta, worker: str
+) -> dict[str, Any]:
+    """Return the parameters of `CLAIMED`."""
+    seconds = lease.total_seconds()
+    return {"p_id": step_id, "p_token": token, "p_lease": seconds, "p_worker": worker}
 
 
 def claim_of_row(

@@ -3,6 +3,7 @@
 from flowq.adapters.records.control.cancel import StepCancels
 from flowq.adapters.records.control.pause import StepPauses
 from flowq.adapters.records.steps.advance import AdvanceWrites
+from flowq.adapters.records.steps.first import FirstClaims
 from flowq.adapters.records.steps.last import LastSteps
 from flowq.adapters.records.steps.next_call import NextCalls
 from flowq.adapters.records.steps.reads import StepReads
@@ -14,6 +15,7 @@ class FlowStepRunRepo(
     StepReads,
     ProgramResumes,
     NextCalls,
+    FirstClaims,
     LastSteps,
     LeaseReleases,
     AdvanceWrites,

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from flowq.core.ids import BatchId, LeaseToken, StepRunId
 from flowq.core.states import AttemptEnd, RunState, StepState
-from flowq.engine.model.rows import Claim, Outcome, ReleasePlan, StepRef
+from flowq.engine.model.rows import Claim, Definition, Outcome, ReleasePlan, StepRef
 
 
 class AttemptRows(Protocol):
@@ -27,6 +27,15 @@ class AttemptRows(Protocol):
             token: Token of the new lease.
             worker: Who takes it.
             reads: Keys of nodes of the same run, to be returned in `Claim.rows`.
+        """
+
+    def claim_first(
+        self, step_id: StepRunId, *, token: LeaseToken, lease: timedelta, worker: str
+    ) -> tuple[Claim, Definition] | None:
+        """Claim as `claim`, and read the definition of the run.
+
+        Raises:
+            RunUnreadable: the definition cannot be read; the step may be claimed.
         """
 
     def held(self, step_id: StepRunId) -> Claim | None:

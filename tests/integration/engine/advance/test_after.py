@@ -235,6 +235,24 @@ def test_no_end_costs_more_than_it_did(
     ]
 
 
+def test_who_does_not_know_a_run_reads_its_definition_with_the_first_claim(
+    records: SqlRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage.on(records)
+    run = stage.submit(chain, {"x": 1})
+    found: list[int] = []
+
+    while stage.dispatcher.due_now:
+        stage.engine.definitions.forget(run.id)
+        with counted(monkeypatch, stage) as cost:
+            stage.dispatcher.run(stage.engine, limit=1)
+        found.append(cost.units)
+
+    # The last step reads the result of the first, in a statement of its own.
+    assert found == [2, 3]
+    assert run.status is RunState.COMPLETED
+
+
 # --- maps that programs have called --------------------------------------------------------------
 
 
