@@ -134,7 +134,7 @@ def test_a_context_in_memory_is_of_its_process() -> None:
 def test_a_value_is_deleted_with_the_retention(records: SqlRecords) -> None:
     """The reference leads to nothing then; a run that has used it has its own copy."""
     define_text()
-    stage = Stage.on(records, policies=Policies(retention=timedelta(0)))
+    stage = Stage.on(records, policies=Policies(retention=timedelta(seconds=-1)))
     context = RuntimeContext(engine=stage.engine)
     reference = context.put("x " * 1_000_000)
     run = WorkflowRunner(context).enqueue(document({"id": "tokenize"}), {"text": reference})

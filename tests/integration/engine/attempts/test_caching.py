@@ -310,10 +310,14 @@ def test_attempt_that_dies_before_it_is_recorded_is_not_run_again(stage: Stage) 
 # --- large results -------------------------------------------------------------------------------
 
 
+#: An age that all has: also what has ended in this millisecond.
+AT_ONCE = timedelta(seconds=-1)
+
+
 @pytest.fixture
 def large(stage: Stage, records: SqlRecords) -> Stage:
     """A stage whose results all go to the object store, and whose runs are old at once."""
-    policies = Policies(retention=timedelta(0), orphans_after=timedelta(0))
+    policies = Policies(retention=AT_ONCE, orphans_after=AT_ONCE)
     return Stage.on(records, threshold=0, policies=policies)
 
 
@@ -336,7 +340,7 @@ def test_object_outlives_the_run_that_made_it_and_the_entry(large: Stage) -> Non
 
     second = large.play(doubled, number=4)
     assert second.step("double").hits == 1
-    object.__setattr__(large.engine, "policies", Policies(orphans_after=timedelta(0)))
+    object.__setattr__(large.engine, "policies", Policies(orphans_after=AT_ONCE))
     with large.records.engine.begin() as connection:
         connection.exec_driver_sql(
             "UPDATE flow_cached_results SET expires_at = '2020-01-01 00:00:00.000000'"
@@ -345,7 +349,7 @@ def test_object_outlives_the_run_that_made_it_and_the_entry(large: Stage) -> Non
     assert stored(large) == 1, "the second run names it"
     assert second.result() == 8
 
-    policies = Policies(retention=timedelta(0), orphans_after=timedelta(0))
+    policies = Policies(retention=AT_ONCE, orphans_after=AT_ONCE)
     object.__setattr__(large.engine, "policies", policies)
     collect(large.engine)
     assert stored(large) == 0

@@ -355,7 +355,7 @@ def test_savings_of_a_child_run_are_those_of_the_whole_tree(stage: Stage) -> Non
 def test_retention_keeps_what_a_rerun_reuses_and_deletes_the_rerun_first(
     records: SqlRecords,
 ) -> None:
-    policies = Policies(retention=timedelta(0), orphans_after=timedelta(0))
+    policies = Policies(retention=timedelta(seconds=-1), orphans_after=timedelta(seconds=-1))
     stage = Stage.on(records, threshold=2000, policies=policies)
     old = stage.play(blobs, size=5000)
     again = Played(stage, reruns.rerun(stage.engine, old.id, from_step="size_of"), blobs)

@@ -382,7 +382,7 @@ def test_old_runs_are_deleted_with_their_child_runs_and_objects(
     records: SqlRecords, objects: MemoryObjects
 ) -> None:
     stage = stage_with(records, objects)
-    eager = stage_with(records, objects, retention=timedelta(0))
+    eager = stage_with(records, objects, retention=timedelta(seconds=-1))
     waiting = stage.submit(parent_of_three, {"count": 1})
     while records.autocommit(lambda tx: tx.runs.views(status=RunState.COMPLETED)) == []:
         stage.dispatcher.run(stage.engine, limit=1)  # until the child has ended
@@ -486,7 +486,7 @@ def test_objects_that_no_row_names_are_deleted_when_they_are_old(
     records: SqlRecords, objects: MemoryObjects
 ) -> None:
     patient = stage_with(records, objects)
-    eager = stage_with(records, objects, orphans_after=timedelta(0))
+    eager = stage_with(records, objects, orphans_after=timedelta(seconds=-1))
     ended, going_on = patient.play(three, count=2), patient.submit(three, {"count": 2})
     named = objects.keys()
     lost = lose_object(ended, objects)
