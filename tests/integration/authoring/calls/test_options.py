@@ -30,6 +30,7 @@ from flowq.core.states import RunState
 from flowq.engine.runs.options import SubmitOptions
 from flowq.testing.runs import StartedRun
 from tests.tools.playing import Stage
+from tests.tools.waiting import wait_until
 
 BEGIN: Final = testing.runs.BEGIN
 
@@ -42,12 +43,14 @@ calls: Counter[Any] = Counter()
 class InFlight:
     now = 0
     most = 0
+    meets = False  #: Whether one waits for another.
 
 
 @pytest.fixture(autouse=True)
 def nothing_called() -> None:
     calls.clear()
     InFlight.now = InFlight.most = 0
+    InFlight.meets = False
 
 
 # --- ways to call --------------------------------------------------------------------------------
@@ -189,7 +192,10 @@ async def naps(value: Any) -> Any:
 def in_flight(value: Any) -> Any:
     InFlight.now += 1
     InFlight.most = max(InFlight.most, InFlight.now)
-    time.sleep(0.03)
+    if InFlight.meets:
+        wait_until(lambda: InFlight.most > 1, what="another one is in flight")
+    else:
+        time.sleep(0.03)
     InFlight.now -= 1
     return value
 
@@ -335,6 +341,7 @@ def test_concurrency(way: Any, said: str, records: SqlRecords) -> None:
 @pytest.mark.parametrize("way", [graph, mapped, gathered, program_map])
 def test_steps_without_limit_are_in_flight_together(way: Any, records: SqlRecords) -> None:
     """Else the test above could not fail."""
+    InFlight.meets = True
     stage = Stage.on(records)
     played = stage.submit(way(stepped(in_flight, "defined"), list("abcdefgh")), {})
 
