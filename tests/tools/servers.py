@@ -34,6 +34,8 @@ from tests.tools.waiting import wait_until
 NOBODY = 65534
 #: Ports that are nobody's: the first that Linux gives away is 32768, others begin higher.
 _PORTS = range(20_000, 32_768)
+#: Keeps what `free_port` has taken, for as long as this process lives.
+_TAKEN: list[socket.socket] = []
 
 
 def require(module: str) -> None:
@@ -61,16 +63,24 @@ def _is_missing(name: str) -> NoReturn:
 
 
 def free_port() -> int:
-    """Return a port that was free a moment ago.
+    """Return a port that is free, and that no other process of the tests is given.
 
     It is below those that the system gives to whoever connects or asks for any port: such a one
     would be given away before the server has it.
     """
     while True:
         port = _PORTS.start + secrets.randbelow(len(_PORTS))
-        with socket.socket() as listener, suppress(OSError):
-            listener.bind(("127.0.0.1", port))
-            return port
+        taken = socket.socket(socket.AF_UNIX)
+        with socket.socket() as listener:
+            try:
+                if sys.platform == "linux":  # a name without a file, which one process can have
+                    taken.bind(f"\0flowq-test-port-{port}")
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                taken.close()
+                continue
+        _TAKEN.append(taken)
+        return port
 
 
 @contextmanager
