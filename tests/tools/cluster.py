@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from subprocess import Popen
 from tempfile import TemporaryDirectory
@@ -18,12 +18,14 @@ import redis
 import uuid_utils.compat as uuids
 from celery import Celery
 from celery.events import EventReceiver
+from sqlalchemy import update
 
 from flowq.adapters.dispatch.app import make_app
 from flowq.adapters.dispatch.celery import CeleryDispatcher
 from flowq.adapters.embedded import EmbeddedValkey
 from flowq.adapters.events.memory import MemoryEvents
 from flowq.adapters.records.database import SqlRecords
+from flowq.adapters.records.sql.tables import FlowStepRun
 from flowq.adapters.results.objects import open_store
 from flowq.authoring.definitions.flows import Flow
 from flowq.core.ids import RunId
@@ -44,6 +46,9 @@ QUICK = {
     "FLOWQ_RESEND_SECONDS": "1.5",
     "FLOWQ_LEASE_SECONDS": "3",
 }
+#: No lease is lost, however busy the machine is. What needs the loss of one calls `Cluster.lapse`.
+PATIENT = {"FLOWQ_LEASE_SECONDS": "600"}
+_LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 @dataclass
@@ -128,6 +133,19 @@ class Cluster:
         view = self.wait(run_id, timeout=timeout)
         assert view.status is RunState.COMPLETED, f"{view.error}\n{self.logs()}"
         return output(self.engine, self.engine.definitions.get(run_id).definition)
+
+    def lapse(self) -> None:
+        """Let every lease expire now, as if its worker had been silent for the time of it."""
+        self._turn_back(lease_expires_at=_LONG_AGO)
+
+    def wake(self) -> None:
+        """Let all that sleeps be due now."""
+        self._turn_back(wake_at=_LONG_AGO)
+
+    def _turn_back(self, **times: datetime) -> None:
+        given = [getattr(FlowStepRun, name).is_not(None) for name in times]
+        with self.records.engine.begin() as connection:
+            connection.execute(update(FlowStepRun).where(*given).values(**times))
 
     def logs(self) -> str:
         """The ends of what its workers have said."""

@@ -12,7 +12,7 @@ app = flowq.celery_app()
 
 @step
 def hold(before: Any, file: str) -> str:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not Path(file).exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     return file

@@ -10,7 +10,7 @@ from pathlib import Path
 import flowq
 from flowq import flow, step
 from flowq.core.errors import StepFailed
-from tests.acceptance.apps.worker_flows import double, fail, flaky
+from tests.acceptance.apps.worker_flows import double, fail, flaky, hold
 
 
 @step
@@ -54,18 +54,28 @@ async def quartered(number: int) -> int:
 
 
 @flow
-async def long_row(count: int) -> int:
+async def long_row(count: int, folder: str = "") -> int:
+    """Call a step many times; with a folder, hold in the middle until there is `go` in it."""
     seen = set()
     for number in range(count):
+        if folder and number == count // 2:
+            await hold(folder)
         seen.add(await pid(number))
     return len(seen)
 
 
 @flow
-async def local_row(count: int) -> list[int]:
-    """Two processes at most: the one that begins, and one that continues after a crash."""
-    here = pid.options(local=True)
-    return list(dict.fromkeys([await here(number) for number in range(count)]))
+async def local_row(count: int, folder: str = "") -> list[int]:
+    """Two processes at most: the one that begins, and one that continues after a crash.
+
+    With a folder, hold in the middle until there is `go` in it.
+    """
+    here, seen = pid.options(local=True), []
+    for number in range(count):
+        if folder and number == count // 2:
+            await hold.options(local=True)(folder)
+        seen.append(await here(number))
+    return list(dict.fromkeys(seen))
 
 
 @flow

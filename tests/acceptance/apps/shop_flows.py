@@ -28,7 +28,10 @@ def load_orders(count: int) -> list[int]:
 
 
 @step(retries=1, retry_delay=0.01)
-def price_order(number: int, pace: float) -> int:
+def price_order(number: int, pace: float, gate: str = "") -> int:
+    """Price an order; each 250 of them wait for a file, if a gate is given."""
+    while gate and not Path(f"{gate}-{number // 250}").exists():
+        time.sleep(0.02)
     if number == 3 and step.context().attempt == 1:
         raise ConnectionError("the price list did not answer")
     time.sleep(pace)
@@ -110,8 +113,8 @@ class DescribeArticle(StructuredStep):
 
 
 @flow
-def price_orders(count: int, pace: float) -> int:
-    total = sum_up(price_order.map(load_orders(count), pace=pace))
+def price_orders(count: int, pace: float, gate: str = "") -> int:
+    total = sum_up(price_order.map(load_orders(count), pace=pace, gate=gate))
     return warn_manager.options(when=total < 0)(total)
 
 

@@ -75,7 +75,7 @@ def hold(folder: str) -> int:
     """Say who holds it, and wait to be let go."""
     place = Path(folder)
     (place / f"holding-{os.getpid()}").touch()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not (place / "go").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     return os.getpid()
@@ -153,11 +153,24 @@ async def nap_count(seconds: float) -> int:
     return 1
 
 
+@step
+def let_go(number: int, folder: str) -> int:
+    """Wait for the file of its number."""
+    while not (Path(folder) / str(number)).exists():
+        time.sleep(0.01)
+    return 1
+
+
+@flow
+def one_by_one(count: int, folder: str) -> Any:
+    return total(let_go.map(list(range(count)), folder=folder))
+
+
 @flow
 def too_slow(kind: str) -> Any:
     if kind == "async":
-        return nap.options(timeout=0.3)(30)
-    return blocks.options(timeout=0.3)(30)
+        return nap.options(timeout=0.3)(600)
+    return blocks.options(timeout=0.3)(600)
 
 
 @flow
@@ -245,14 +258,14 @@ def asks(folder: str) -> str:
 @step
 def sleeps(folder: str) -> str:
     _mark(folder, "sleeps")
-    time.sleep(60)
+    time.sleep(600)
     return "awake"
 
 
 @step
 async def awaits(folder: str) -> str:
     _mark(folder, "awaits")
-    await asyncio.sleep(60)
+    await asyncio.sleep(600)
     return "awake"
 
 
@@ -267,7 +280,7 @@ def computes(folder: str) -> str:
 def catches(folder: str) -> str:
     """Catch everything, again and again."""
     _mark(folder, "catches")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not (Path(folder) / "go").exists() and time.monotonic() < deadline:
         try:
             time.sleep(0.01)
@@ -281,7 +294,7 @@ def catches(folder: str) -> str:
 async def spins_async(folder: str) -> str:
     """Compute on the event loop, without an await."""
     _mark(folder, "spins_async")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         pass
     return "done"
@@ -334,6 +347,31 @@ def two_at_once(count: int, folder: str) -> Any:
     return total(held.map(list(range(count)), folder=folder))
 
 
+@step(concurrency=2)
+def held_back(item: int, folder: str) -> int:
+    """End at once as one of the first three, any other when there is `go`."""
+    place = Path(folder)
+    (place / f"begun-{item}").touch()
+    if not any(_makes(place / f"ticket-{number}") for number in range(3)):
+        while not (place / "go").exists():
+            time.sleep(0.01)
+    (place / f"ended-{item}").touch()
+    return item
+
+
+def _makes(file: Path) -> bool:
+    try:
+        file.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+@flow
+def two_held_back(count: int, folder: str) -> Any:
+    return total(held_back.map(list(range(count)), folder=folder))
+
+
 @step(rate=Rate(5, per=1))
 def hurried(item: int, folder: str) -> int:
     _span(folder, item, time.time())
@@ -349,7 +387,7 @@ def five_a_second(count: int, folder: str) -> Any:
 def stuck(file: str) -> str:
     Path(file).write_text("began")
     if not Path(f"{file}-go").exists():
-        time.sleep(60)
+        time.sleep(600)
     return "went"
 
 
@@ -409,7 +447,16 @@ def goes_on(folder: str, seconds: float = 20) -> Any:
 @step
 async def goes_on_async(folder: str) -> int:
     (Path(folder) / "begun").touch()
-    await asyncio.sleep(60)
+    await asyncio.sleep(600)
+    return 1
+
+
+@step
+def begins_and_holds(folder: str) -> Any:
+    """Say that it has begun, and wait to be let go."""
+    (Path(folder) / "begun").touch()
+    while not (Path(folder) / "go").exists():
+        time.sleep(0.01)
     return 1
 
 
@@ -430,13 +477,13 @@ def long_async(folder: str) -> Any:
 
 @flow
 async def long_program(folder: str) -> Any:
-    return await goes_on(folder, 2)
+    return await begins_and_holds(folder)
 
 
 @step(retries=1, retry_delay=0.01)
 def too_long(folder: str) -> None:
     (Path(folder) / f"try-{step.context().attempt}").touch()
-    time.sleep(60)
+    time.sleep(600)
 
 
 @flow

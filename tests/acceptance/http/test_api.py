@@ -67,6 +67,7 @@ def test_reader_loses_nothing_whatever_ends_under_it(cluster: Cluster, tmp_path:
             with listener.listening():
                 let_go(3)
                 listener.until("STEP_COMPLETED", 4)
+                listener.until("STEP_STARTED", 5)  # then nothing happens until a step is let go
             assert [f"s{number}" for number in range(4)] == ended_steps(listener.frames)
             assert 1 == listener.names.count("WORKFLOW_STARTED")
 

@@ -28,6 +28,7 @@ def test_instance_goes_on_whatever_ends_around_it(cluster: Cluster) -> None:
             os.killpg(worker.pid, signal.SIGKILL)
             api.send_signal(signal.SIGKILL)
             api.wait(60)
+    cluster.lapse()
     instance = timer["instance_id"]
     with cluster.worker("-P", "solo", name="second"), server(cluster, "two") as (url, _):
 

@@ -55,7 +55,7 @@ def test_a_chain_outlives_its_worker_in_the_pause_between_two_attempts(
         WorkflowPipeline(SimpleExecutor())
         .use(MonitoringMiddleware())
         .use(CachingMiddleware())
-        .use(RetryMiddleware(max_retries=3, initial_backoff_seconds=4, backoff_multiplier=1))
+        .use(RetryMiddleware(max_retries=3, initial_backoff_seconds=3600, backoff_multiplier=1))
         .use(ValidationMiddleware())
         .use(RateLimitingMiddleware())
     )
@@ -77,10 +77,14 @@ def test_a_chain_outlives_its_worker_in_the_pause_between_two_attempts(
         wait_until(lambda: asleep(1), what="it is in its first pause")
         os.killpg(first.pid, signal.SIGKILL)
         first.wait(60)
+    cluster.lapse()
+    cluster.wake()
     with cluster.worker(*PREFORK, name="second", app=APP, stop=signal.SIGKILL) as second:
         wait_until(lambda: asleep(2), what="it is in its second pause")
         os.killpg(second.pid, signal.SIGKILL)
         second.wait(60)
+    cluster.lapse()
+    cluster.wake()
     with cluster.worker(*PREFORK, name="third", app=APP):
         result = cluster.result(run_id)
 

@@ -33,6 +33,7 @@ def test_a_graph_goes_on_after_a_crash(cluster: Cluster, tmp_path: Path, remembe
     with cluster.worker("--pool=prefork", "--concurrency=1", app=APP, stop=signal.SIGKILL) as one:
         run_id = cluster.submit(nodes, workflow=workflow, state=state)
         wait_until((tmp_path / "tried").exists, what="the node has begun")
+        cluster.lapse()  # of the process, which ends itself there
         result = cluster.result(run_id)
         os.killpg(one.pid, signal.SIGKILL)
         one.wait(60)

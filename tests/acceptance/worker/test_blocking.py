@@ -8,7 +8,7 @@ import pytest
 
 from flowq.core.states import RunState
 from tests.acceptance.apps import waiting_flows as flows
-from tests.tools.cluster import Cluster, cluster_on
+from tests.tools.cluster import PATIENT, Cluster, cluster_on
 
 APP = "tests.acceptance.apps.waiting_flows"
 POOLS = {
@@ -25,7 +25,10 @@ def one(
     """A cluster with one worker of one process."""
     folder = tmp_path_factory.mktemp(request.param)
     url = f"sqlite:///{shutil.copy(sqlite_template, folder / 'flowq.db')}"
-    with cluster_on(url, folder) as cluster, cluster.worker(*POOLS[request.param], app=APP):
+    with (
+        cluster_on(url, folder, **PATIENT) as cluster,
+        cluster.worker(*POOLS[request.param], app=APP),
+    ):
         yield cluster
 
 

@@ -14,13 +14,15 @@ from celery.result import AsyncResult
 from flowq.core.ids import RunId
 from flowq.core.states import RunState
 from tests.acceptance.apps import called_app as flows
-from tests.tools.cluster import Cluster, cluster_on
+from tests.tools.cluster import PATIENT, Cluster, cluster_on
 from tests.tools.waiting import wait_until
 
 # It asks Redis, and what is left of a test's results may go after its Redis has.
 AsyncResult.__del__ = lambda _: None  # type: ignore[method-assign]
 
 HERE = "tests.acceptance.apps.called_app"
+#: What warnings say of the two steps that fail.
+ODD_AND_BROKEN = ("is odd and breaks", "broken of run")
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,7 @@ def running(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("called")
     url = f"sqlite:///{shutil.copy(sqlite_template, folder / 'flowq.db')}"
     options = ("--pool=threads", "--concurrency=8")
-    with cluster_on(url, folder) as cluster, cluster.worker(*options, app=HERE):
+    with cluster_on(url, folder, **PATIENT) as cluster, cluster.worker(*options, app=HERE):
         yield cluster
 
 
@@ -86,7 +88,8 @@ def test_flow_called_with_wrong_inputs_says_so(running: Cluster) -> None:
         call(running, "sum_of", "many")
     with pytest.raises(Exception, match="wrong: unknown input"):
         call(running, "nothing", wrong=1)
-    assert re.search(rf"ERROR.*{HERE}.sum_of, called as a Celery task, has failed", log_of(running))
+    said = rf"ERROR.*{HERE}.sum_of, called as a Celery task, has failed"
+    wait_until(lambda: re.search(said, log_of(running)), what="it is logged")
 
 
 def test_step_called_as_a_task_is_an_ordinary_task(running: Cluster) -> None:
@@ -120,13 +123,21 @@ def test_tolerated_failures_are_a_warning_each(running: Cluster) -> None:
     running.result(lenient := running.submit(flows.lenient))
     running.result(caught := running.submit(flows.catching))
 
-    log = log_of(running)
     runs = (str(run_id), str(lenient), str(caught))
-    lines = [line for line in log.splitlines() if any(one in line for one in runs)]
-    warnings = [line for line in lines if "WARNING" in line]
-    assert len([line for line in warnings if "is odd and breaks" in line]) == 9
-    assert len([line for line in warnings if "broken of run" in line]) == 1
-    assert not [line for line in lines if "ERROR" in line]
+
+    def lines() -> list[str]:
+        return [line for line in log_of(running).splitlines() if any(one in line for one in runs)]
+
+    def counts() -> tuple[int, int]:
+        warnings = [line for line in lines() if "WARNING" in line]
+        odd, broken = ([line for line in warnings if one in line] for one in ODD_AND_BROKEN)
+        return len(odd), len(broken)
+
+    # A step is recorded before it is logged.
+    wait_until(lambda: sum(counts()) >= 10, what="all warnings are logged")
+    log = log_of(running)
+    assert counts() == (9, 1)
+    assert not [line for line in lines() if "ERROR" in line]
     assert "Chord" not in log
     assert "raised unexpected" not in log
 
@@ -135,8 +146,10 @@ def test_final_failure_is_one_error_with_the_users_frames(running: Cluster) -> N
     run_id = running.submit(flows.failing)
     assert running.wait(run_id).status is RunState.FAILED
 
+    said = f"broken of run {run_id} has failed: ValueError: 7 is broken"
+    wait_until(lambda: said in log_of(running), what="the failure is logged")
     log = log_of(running)
-    first = log.index(f"broken of run {run_id} has failed: ValueError: 7 is broken")
+    first = log.index(said)
     log_text = log[log.rindex("\n", 0, first) + 1 :]
     traced = log_text.partition("ValueError: 7 is broken\n")[2].partition(
         "ValueError: 7 is broken"
@@ -150,9 +163,11 @@ def test_map_that_fails_for_its_tolerance_is_one_error(running: Cluster) -> None
     run_id = running.submit(flows.tolerant, tolerate=2)
     assert running.wait(run_id).status is RunState.FAILED
 
-    errors = [
-        line for line in log_of(running).splitlines() if "ERROR" in line and str(run_id) in line
-    ]
+    def found() -> list[str]:
+        lines = log_of(running).splitlines()
+        return [line for line in lines if "ERROR" in line and str(run_id) in line]
+
+    errors = wait_until(found, what="the failure is logged")
     assert len(errors) == 1
     assert re.search(r"odd_breaks of run \S+ has failed: \d+ of 16 items failed", errors[0])
 

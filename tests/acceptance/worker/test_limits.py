@@ -2,25 +2,27 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from flowq.adapters.dispatch.unsent import UnsentDispatcher
 from flowq.core.states import RunState, StepState
+from flowq.engine.runs import submission
 from flowq.engine.runs.pause import pause, resume
 from tests.acceptance.apps import worker_flows as flows
 from tests.tools import turns
-from tests.tools.cluster import Cluster, cluster_on
+from tests.tools.cluster import PATIENT, Cluster, cluster_on
 from tests.tools.invariants import assert_invariants
 from tests.tools.waiting import wait_until
 
 
 @pytest.fixture
 def postgres(postgres_url: str, tmp_path: Path) -> Iterator[Cluster]:
-    """A cluster of the test's own, on PostgreSQL, without a worker."""
-    with cluster_on(postgres_url, tmp_path / "cluster") as cluster:
+    """A cluster of the test's own, on PostgreSQL, without a worker; its leases are long."""
+    with cluster_on(postgres_url, tmp_path / "cluster", **PATIENT) as cluster:
         yield cluster
 
 
@@ -42,28 +44,37 @@ def test_three_hundred_steps_of_a_second_with_a_limit_of_fifty(
     folder.mkdir()
     with postgres.worker("--pool=threads", "--concurrency=300"):
         run_id = postgres.submit(flows.fifty_at_once, count=300, folder=str(folder))
-        assert postgres.result(run_id, timeout=60) == sum(range(300))
+        assert postgres.result(run_id, timeout=120) == sum(range(300))
 
     found = spans(folder)
     took = max(ended for _, ended in found) - min(began for began, _ in found)
     print(f"300 steps took {took:.2f} s, at most {most_at_once(found)} at once")
     assert len(found) == 300
     assert most_at_once(found) <= 50
-    assert 6 <= took < 60, "a machine that does nothing else needs less than 7 s"
+    assert 6 <= took < 120, "a machine that does nothing else needs less than 7 s"
     assert postgres.step(run_id, "second_long").attempts == 1
     assert_invariants(postgres.records)
 
 
 def test_limit_holds_over_the_processes_of_two_workers(postgres: Cluster, tmp_path: Path) -> None:
-    folder = tmp_path / "spans"
-    folder.mkdir()
+    folders: list[Path] = []
+
+    def have_done_some() -> bool:
+        """Do some more; return whether more than two processes have had a part in all of it."""
+        folders.append(tmp_path / f"spans-{len(folders)}")
+        folders[-1].mkdir()
+        run_id = postgres.submit(flows.two_at_once, count=16, folder=str(folders[-1]))
+        assert postgres.result(run_id, timeout=60) == sum(range(16))
+        files = [file for folder in folders for file in folder.iterdir()]
+        return len({file.name.split("-")[1] for file in files}) > 2
+
     options = ("--pool=prefork", "--concurrency=2")
     with postgres.worker(*options, name="one"), postgres.worker(*options, name="two"):
-        run_id = postgres.submit(flows.two_at_once, count=16, folder=str(folder))
-        assert postgres.result(run_id, timeout=60) == sum(range(16))
+        # A busy machine may leave all of one run to the two processes of one worker.
+        wait_until(have_done_some, what="both workers have a part")
 
-    found = spans(folder)
-    assert len({file.name.split("-")[1] for file in folder.iterdir()}) > 2
+    found = sorted(span for folder in folders for span in spans(folder))
+    assert len(found) == 16 * len(folders)
     assert most_at_once(found) <= 2
 
 
@@ -106,6 +117,7 @@ def test_slot_of_a_killed_worker_is_free_when_its_lease_has_lapsed(
         wait_until(file.exists, timeout=60, what="the step has begun")
         os.kill(first.pid, signal.SIGKILL)
         first.wait(60)
+    postgres.lapse()
     other = postgres.submit(flows.stuck_once, file=str(file))
     (tmp_path / "stuck-go").touch()
     with postgres.worker(*options, name="second"):
@@ -117,19 +129,29 @@ def test_slot_of_a_killed_worker_is_free_when_its_lease_has_lapsed(
 def test_paused_run_continues_where_it_stopped(postgres: Cluster, tmp_path: Path) -> None:
     folder = tmp_path / "spans"
     folder.mkdir()
+
+    def number(what: str) -> int:
+        return len(list(folder.glob(f"{what}-*")))
+
     with postgres.worker("--pool=threads", "--concurrency=8"):
-        run_id = postgres.submit(flows.two_at_once, count=12, folder=str(folder))
-        wait_until(lambda: len(spans(folder)) >= 3, timeout=60, what="some steps have ended")
+        run_id = postgres.submit(flows.two_held_back, count=12, folder=str(folder))
+        wait_until(lambda: number("begun") == 5, what="three have ended, and two run")
         assert pause(postgres.engine, run_id, "ann: wait") is RunState.PAUSED
+        (folder / "go").touch()
         wait_until(
-            lambda: StepState.RUNNING not in postgres.step(run_id, "held").counts,
+            lambda: StepState.RUNNING not in postgres.step(run_id, "held_back").counts,
             timeout=60,
             what="what ran has ended",
         )
-        done = len(spans(folder))
-        assert done < 12
-        time.sleep(1)  # several sweeps
-        assert len(spans(folder)) == done
+        assert number("ended") == 5
+        # Of these runs nothing is sent, so each takes a pass of the sweeper.
+        unsent = replace(
+            postgres.engine, dispatcher=UnsentDispatcher(postgres.engine.dispatcher, None)
+        )
+        for _ in range(3):
+            other = submission.submit(unsent, flows.wide.type, {"count": 1})
+            assert postgres.result(other) == [0]
+        assert number("begun") == number("ended") == 5
 
         resume(postgres.engine, run_id)
 

@@ -8,7 +8,8 @@ import pytest
 
 from flowq.core.usage import RequestStatus, Tokens
 from flowq.engine.model.model_calls import CostBy, CostLine
-from flowq.entrypoints.fake_llm import FakeLlm
+from flowq.entrypoints.fake_llm import FakeLlm, server
+from flowq.entrypoints.fake_llm.faults import Behaviour
 from tests.acceptance.apps import llm_app as flows
 from tests.acceptance.commands import Shell
 from tests.tools.cluster import Cluster
@@ -24,7 +25,7 @@ def model_cluster(cluster: Cluster, fake_llm: FakeLlm) -> Cluster:
     cluster.environment |= {
         "FLOWQ_MODEL": "openai:fake",
         "FLOWQ_OPENAI_BASE_URL": fake_llm.url,
-        "FLOWQ_PRICES": json.dumps({"openai:fake": PRICE, "openai:fake-2s": PRICE}),
+        "FLOWQ_PRICES": json.dumps({"openai:fake": PRICE, "openai:fake-10s": PRICE}),
     }
     return cluster
 
@@ -37,7 +38,7 @@ def spent(cluster: Cluster) -> CostLine:
 def test_many_calls_run_at_once_in_one_process(model_cluster: Cluster, fake_llm: FakeLlm) -> None:
     texts = [f"text {number}" for number in range(60)]
     with model_cluster.worker("-P", "threads", "-c", "60", app=APP):
-        run_id = model_cluster.submit(flows.summaries, texts=texts, model="openai:fake-2s")
+        run_id = model_cluster.submit(flows.summaries, texts=texts, model="openai:fake-10s")
         model_cluster.result(run_id)
 
     assert 60 == fake_llm.stats.calls == fake_llm.stats.answered
@@ -50,12 +51,19 @@ def test_many_calls_run_at_once_in_one_process(model_cluster: Cluster, fake_llm:
 
 
 def test_what_was_answered_is_paid_for_once_though_a_worker_is_killed(
-    model_cluster: Cluster, fake_llm: FakeLlm
+    model_cluster: Cluster, fake_llm: FakeLlm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    held = {"seconds": 600.0}
+
+    def behaviour(_: str) -> Behaviour:
+        """Answer the first five at once, and hold the others until the worker is killed."""
+        return Behaviour(seconds=held["seconds"] if fake_llm.stats.calls > 5 else 0.0)
+
+    monkeypatch.setattr(server, "behaviour", behaviour)
     texts = [f"text {number}" for number in range(15)]
     options = ("-P", "threads", "-c", "5")
     with model_cluster.worker(*options, app=APP, stop=signal.SIGKILL) as worker:
-        run_id = model_cluster.submit(flows.summaries, texts=texts, model="openai:fake-2s")
+        run_id = model_cluster.submit(flows.summaries, texts=texts, model="openai:fake")
 
         def at_rest() -> bool:
             made = model_cluster.records.autocommit(lambda tx: tx.llm_requests.of_run(run_id))
@@ -66,6 +74,8 @@ def test_what_was_answered_is_paid_for_once_though_a_worker_is_killed(
         worker.kill()
         worker.wait(60)
         wait_until(lambda: 0 == fake_llm.stats.under_way, what="the server sees that it is gone")
+    held["seconds"] = 0.0
+    model_cluster.lapse()
 
     with model_cluster.worker(*options, app=APP, name="second"):
         model_cluster.result(run_id, timeout=60)
@@ -135,9 +145,9 @@ def test_the_fake_model_is_a_command(shell_folder: Shell) -> None:
         url = server.stdout.readline().strip()
         body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}]})
         request = urllib.request.Request(f"{url}/chat/completions", body.encode())
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             said = json.load(answer)
-        with urllib.request.urlopen(url.removesuffix("/v1") + "/stats", timeout=10) as answer:
+        with urllib.request.urlopen(url.removesuffix("/v1") + "/stats", timeout=60) as answer:
             stats = json.load(answer)
 
     assert "A fake answer to: hi" == said["choices"][0]["message"]["content"]

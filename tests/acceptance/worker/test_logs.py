@@ -11,7 +11,7 @@ import pytest
 from flowq.core.ids import RunId
 from flowq.engine.logs import reading
 from tests.acceptance.apps.operating import logging_flows as flows
-from tests.tools.cluster import Cluster, cluster_on
+from tests.tools.cluster import PATIENT, Cluster, cluster_on
 from tests.tools.waiting import wait_until
 
 APP = "tests.acceptance.apps.operating.logging_flows"
@@ -32,7 +32,7 @@ def test_worker_that_ends_has_written_all(
     sqlite_template: Path, tmp_path: Path, pool: list[str]
 ) -> None:
     url = f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'flowq.db')}"
-    with cluster_on(url, tmp_path) as cluster:
+    with cluster_on(url, tmp_path, **PATIENT) as cluster:
         with cluster.worker(*pool, app=APP):
             run_id = cluster.submit(flows.many, n=3)
             cluster.result(run_id)
@@ -53,9 +53,9 @@ def test_attempts_that_take_turns_in_a_process_have_their_own_lines(
     sqlite_template: Path, tmp_path: Path, kind: str
 ) -> None:
     url = f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'flowq.db')}"
-    with cluster_on(url, tmp_path) as cluster:
+    with cluster_on(url, tmp_path, **PATIENT) as cluster:
         with cluster.worker(f"--pool={kind}", "--concurrency=4", app=APP):
-            run_id = cluster.submit(flows.together, count=2)
+            run_id = cluster.submit(flows.together, count=2, folder=str(tmp_path))
             cluster.result(run_id)
         found = reading.lines(cluster.engine, run_id)
 
@@ -68,10 +68,11 @@ def test_attempts_that_take_turns_in_a_process_have_their_own_lines(
 def test_lines_of_a_killed_worker_are_kept(sqlite_template: Path, tmp_path: Path) -> None:
     url = f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'flowq.db')}"
     pool = ["--pool=prefork", "--concurrency=1"]
-    with cluster_on(url, tmp_path) as cluster, cluster.worker(*pool, app=APP):
+    with cluster_on(url, tmp_path, **PATIENT) as cluster, cluster.worker(*pool, app=APP):
         run_id = cluster.submit(flows.killed, folder=str(tmp_path))
         [first] = wait_until(lambda: lines(cluster, run_id), what="the line is kept while it runs")
         os.kill(int(first.rpartition(" ")[2]), signal.SIGKILL)
+        cluster.lapse()
 
         assert cluster.result(run_id) == 2
         found = wait_until(

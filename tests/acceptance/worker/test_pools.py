@@ -13,7 +13,7 @@ from flowq.core.ids import RunId
 from flowq.core.states import RunState, StepState
 from tests.acceptance.apps import worker_flows as flows
 from tests.tools import servers
-from tests.tools.cluster import Cluster, cluster_on
+from tests.tools.cluster import PATIENT, Cluster, cluster_on
 from tests.tools.waiting import wait_until
 
 POOLS = {
@@ -46,7 +46,7 @@ def running(
         template_name = request.getfixturevalue("postgres_template")
         servers.administer(server, "CREATE DATABASE {} TEMPLATE {}", name, template_name)
         database_url = servers.database(server, name)
-    with cluster_on(database_url, folder) as cluster, cluster.worker(*options):
+    with cluster_on(database_url, folder, **PATIENT) as cluster, cluster.worker(*options):
         yield cluster
 
 
@@ -103,7 +103,7 @@ def test_step_that_takes_too_long_fails_on_time(running: Cluster, kind: str) -> 
 
     view = running.wait(running.submit(flows.too_slow, kind=kind))
 
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60
     assert view.status is RunState.FAILED
     assert view.error is not None
     assert "took longer than its timeout of 0.3 s" in view.error
@@ -126,10 +126,10 @@ def test_async_steps_run_together_on_one_loop(running: Cluster, pool: str) -> No
         pytest.skip("a prefork worker runs as many steps as it has processes")
     began = time.monotonic()
 
-    assert running.run(flows.naps, count=100, seconds=0.5) == 200
+    assert running.run(flows.naps, count=100, seconds=1) == 200
 
-    # One after the other they would sleep for 50 s; this worker takes 50 at a time.
-    assert time.monotonic() - began < 45
+    # One after the other they would sleep for 100 s; this worker takes 50 at a time.
+    assert time.monotonic() - began < 60
 
 
 def failures(heard: list[dict[str, Any]], run_id: RunId) -> list[dict[str, Any]]:
@@ -140,26 +140,33 @@ def failures(heard: list[dict[str, Any]], run_id: RunId) -> list[dict[str, Any]]
     return [e for e in heard if e["type"] == "task-failed" and e["uuid"] in of_run]
 
 
+def kinds(heard: list[dict[str, Any]]) -> set[tuple[str, str]]:
+    """Return what happened to tasks, by their names."""
+    names = {e["uuid"]: e["name"] for e in heard if e["type"] == "task-received"}
+    return {(e["type"], names[e["uuid"]]) for e in heard if e.get("uuid") in names}
+
+
 def test_tasks_show_in_flower_under_their_own_names_and_their_run(running: Cluster) -> None:
+    prefix = "tests.acceptance.apps.worker_flows."
+    ended = {("task-retried", f"{prefix}flaky"), ("task-succeeded", f"{prefix}double")}
     with running.events() as heard:
         good = running.submit(flows.fan, count=3)
         running.result(good)
         bad = running.submit(flows.failing, message="the secret")
         running.wait(bad)
         wait_until(lambda: failures(heard, bad), what="the failure is an event")
+        # Children of a prefork pool tell their parent of an end in no certain order.
+        wait_until(lambda: ended <= kinds(heard), what="the other ends are events")
 
     received = {e["uuid"]: e for e in heard if e["type"] == "task-received"}
     of_run = [e for e in received.values() if e["root_id"] == str(good)]
     names = [e["name"] for e in of_run]
-    prefix = "tests.acceptance.apps.worker_flows."
     assert names.count(prefix + "double") == 3
     assert {prefix + name for name in ("numbers", "total", "flaky")} <= set(names)
     assert not [e for e in heard if "secret" in str(e.get("args")) + str(e.get("kwargs"))]
-    kinds = {(e["type"], received[e["uuid"]]["name"]) for e in heard if e.get("uuid") in received}
-    assert ("task-failed", prefix + "fail") in kinds
-    assert ("task-retried", prefix + "flaky") in kinds
-    assert ("task-succeeded", prefix + "double") in kinds
-    assert ("task-failed", prefix + "flaky") not in kinds
+    found = kinds(heard)
+    assert ("task-failed", prefix + "fail") in found
+    assert ("task-failed", prefix + "flaky") not in found
 
 
 def test_no_value_of_a_step_is_in_the_broker_beside_its_cached_result(running: Cluster) -> None:
@@ -181,7 +188,8 @@ def test_keys_left_in_the_broker_expire(running: Cluster) -> None:
         ours = [key for key in client.keys("*") if not key.startswith((b"_kombu.", b"unacked"))]
         return [key for key in ours if client.ttl(key) == -1]
 
-    assert [] == staying()
+    # What was sent again is in a queue until a worker has taken it.
+    wait_until(lambda: not staying(), what="every key expires")
 
 
 def values(cluster: Cluster) -> Iterator[tuple[bytes, Any]]:

@@ -153,10 +153,11 @@ def test_worker_that_is_quit_loses_its_lease_and_no_step(cluster: Cluster, tmp_p
         run_id = begin(cluster, flows.holding, tmp_path)
         worker.send_signal(signal.SIGQUIT)
         worker.wait(60)
+    cluster.lapse()
     (tmp_path / "go").touch()
 
     with cluster.worker(*POOLS["prefork"], name="next"):
-        assert cluster.result(run_id, timeout=20) > 0
+        assert cluster.result(run_id, timeout=60) > 0
 
 
 def test_child_that_is_terminated_alone_ends_and_its_step_comes_back(
@@ -168,6 +169,7 @@ def test_child_that_is_terminated_alone_ends_and_its_step_comes_back(
         (first,) = held(tmp_path)()
         pid = int(first.name.removeprefix("holding-"))
         os.kill(pid, signal.SIGTERM)
+        cluster.lapse()
         wait_until(lambda: len(held(tmp_path)()) == 2, timeout=60, what="another child runs it")
         (tmp_path / "go").touch()
         assert cluster.result(run_id) != 2 * pid

@@ -45,17 +45,19 @@ def waits(folder: str) -> int:
 
 
 @step
-def takes_turns(n: int) -> int:
-    """Log lines, between which others run."""
-    for _ in range(20):
+def takes_turns(n: int, count: int, folder: str) -> int:
+    """Log lines, each when all the others have logged as many."""
+    for line in range(20):
         log.info("of %d", n)
-        time.sleep(0.02)
+        Path(folder, f"turn-{line}-{n}").touch()
+        while not all(Path(folder, f"turn-{line}-{one}").exists() for one in range(count)):
+            time.sleep(0.005)
     return n
 
 
 @flow(name="logging.together")
-def together(count: int) -> list[int]:
-    return takes_turns.map(list(range(count)))
+def together(count: int, folder: str) -> list[int]:
+    return takes_turns.map(list(range(count)), count=count, folder=folder)
 
 
 @flow(name="logging.many")
