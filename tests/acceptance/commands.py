@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import httpx2
 
 from flowq.adapters.embedded import EmbeddedValkey
 from tests.tools import servers
@@ -138,6 +140,18 @@ class Shell:
         assert not _UNCAUGHT.search(done.stderr), done.stderr
         return Done(done.returncode, done.stdout, done.stderr)
 
+    def until(self, words: str, *arguments: str) -> Done:
+        """Type `flowq …` until it prints these words, and return that.
+
+        A command that asks workers waits a second for them; a busy machine may take longer.
+        """
+
+        def typed() -> Done | None:
+            done = self.flowq(*arguments)
+            return done if words in done.out else None
+
+        return cast("Done", wait_until(typed, what=f"flowq {arguments} prints {words!r}"))
+
     def python(self, code: str, *, given: str = "") -> str:
         """Run code in this folder; see `python`."""
         return python(code, self.environment, folder=self.folder, given=given, cold=self.cold)
@@ -200,6 +214,17 @@ class Shell:
     def stop_server(self) -> None:
         """End the embedded server of this folder, if there is one."""
         EmbeddedValkey(self.home).stop()
+
+
+def hears(flower: str, login: tuple[str, str] | None = None) -> None:
+    """Wait until a Flower hears a worker: of a task that ends before it never learns."""
+
+    def has_heard() -> bool:
+        answer = httpx2.get(f"{flower}/metrics", auth=login)
+        assert answer.is_success, answer.text
+        return "flower_events_total{" in answer.text
+
+    wait_until(has_heard, what="Flower hears a worker")
 
 
 def python(

@@ -43,7 +43,9 @@ def chromium() -> Iterator[Browser]:
         assert os.environ.get("FLOWQ_REQUIRE_BROWSER") != "1", "there is no chromium"
         pytest.skip("there is no chromium; FLOWQ_TEST_CHROMIUM may name another browser")
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=list(_ARGUMENTS))
+        browser = driver.chromium.launch(
+            executable_path=path, args=list(_ARGUMENTS), timeout=120_000
+        )
         try:
             yield browser
         finally:

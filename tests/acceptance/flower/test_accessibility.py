@@ -141,6 +141,7 @@ def test_no_page_has_a_barrier(stage: Stage, monkeypatch: pytest.MonkeyPatch) ->
 
     with pages_of(stage.engine, monkeypatch) as pages, chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(60_000)
         page.route(re.compile("/requested/"), without_refresh)
         found: list[str] = []
         for place in places:

@@ -7,6 +7,7 @@ Whatever a page does, its console stays silent and it asks no other host for any
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Literal
 
 import httpx2
@@ -15,6 +16,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from flowq.entrypoints.fake_llm import FakeLlm
 from tests.acceptance.apps.shop import FILE, Shop, open_shop
+from tests.acceptance.commands import hears
 from tests.tools import servers
 from tests.tools.browsers import complaints
 from tests.tools.waiting import wait_until
@@ -38,6 +40,8 @@ def flower(shop: Shop) -> Iterator[str]:
     """A Flower under a prefix and with a login, as it stands behind a proxy."""
     options = ("--url_prefix=dash", f"--basic_auth={LOGIN}")
     with shop.shell.flower(*options, target=FILE) as address:
+        name, _, password = LOGIN.partition(":")
+        hears(address, (name, password))
         yield address
 
 
@@ -62,7 +66,7 @@ def page(browser: Browser, flower: str) -> Iterator[Page]:
         http_credentials={"username": name, "password": password},
         viewport={"width": 1280, "height": 900},
     )
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)
     page = context.new_page()
     problems = complaints(page, flower)
     try:
@@ -131,7 +135,10 @@ def test_failed_run_is_found_and_shows_its_cause(
     expect(cause).to_contain_text("CardDeclined: order 3: the bank declined the card")
     cause.get_by_text("Traceback").click()
     expect(cause.locator("pre")).to_contain_text("in charge_card")
-    cause.get_by_role("link", name=re.compile("task page")).click()
+    link = cause.get_by_role("link", name=re.compile("task page"))
+    # Flower hears of a task some time after its run has failed.
+    wait_until(lambda: link.count() or (page.reload() and False), what="Flower knows the task")
+    link.click()
     expect(page).to_have_url(re.compile("/dash/task/"))
 
 
@@ -194,10 +201,17 @@ def test_run_is_started_from_a_form(page: Page, flower: str) -> None:
     expect(page.get_by_role("row", name=re.compile("start"))).to_contain_text("flower")
 
 
+def is_beyond(page: Page, percent: float) -> bool:
+    """Return whether the bar of the run shows more than this."""
+    shown = page.locator("[role=progressbar]").first.get_attribute("aria-valuenow")
+    return shown is not None and float(shown) > percent
+
+
 def test_bar_of_a_large_map_moves_without_a_reload(page: Page, flower: str, shop: Shop) -> None:
     page.goto(f"{flower}/flows")
     mark(page)
-    [run_id] = shop.enqueue(("price_orders", {"count": 1000, "pace": 0.02}))
+    gate = shop.shell.folder / "gate"
+    [run_id] = shop.enqueue(("price_orders", {"count": 1000, "pace": 0, "gate": str(gate)}))
     expect(row(page, run_id)).to_have_count(1)  # the list gets it by itself
     assert marked(page)
     follow(page, run_id)
@@ -209,6 +223,10 @@ def test_bar_of_a_large_map_moves_without_a_reload(page: Page, flower: str, shop
         )).observe(document.querySelector("[role=progressbar]"), {attributes: true})"""
     )
 
+    for quarter in range(4):  # the next one begins when this one is shown
+        gate.with_name(f"gate-{quarter}").touch()
+        enough = partial(is_beyond, page, 25 * quarter + 15)
+        wait_until(enough, what=f"the bar shows quarter {quarter}")
     expect(state(page)).to_have_text("completed")
 
     assert marked(page)
@@ -264,7 +282,8 @@ def test_streams_of_many_pages_come_over_one(flower: str, runs: dict[str, str]) 
                 said = json.loads(line[6:])
                 heard[said["page"]].append(said)
             lists = [said["news"]["list"] for said in heard[pages[1]] if "list" in said["news"]]
-            if heard[run] and heard[run][-1].get("over") and lists and lists[-1][0]["ids"]:
+            is_over = heard[run] and heard[run][-1].get("over") and all(heard.values())
+            if is_over and lists and runs["failed"] in lists[-1][0]["ids"]:
                 break
 
     lines = [line for said in heard[run] for line in said.get("news", {}).get("run", [])]
@@ -330,9 +349,9 @@ def test_keyboard_reaches_runs_and_tabs_with_visible_focus(
     page.goto(f"{flower}/flows")
     assert focused(page, f'tr[data-run-id="{run}"] a[title="{run}"]')
     page.keyboard.press("Enter")
-    expect(page).to_have_url(re.compile(f"/dash/flows/{run}$"))
+    page.wait_for_url(f"**/dash/flows/{run}")  # loaded: what the keyboard reaches is there
     for tab in ("gantt", "errors"):
         assert focused(page, f'.nav-tabs a[href$="/{tab}"]')
     page.keyboard.press("Enter")
-    expect(page).to_have_url(re.compile("/errors$"))
+    page.wait_for_url("**/errors")
     assert focused(page, ".flowq-run-failure summary")

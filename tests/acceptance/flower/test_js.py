@@ -52,6 +52,7 @@ LINE = Template("""<tr data-run-id="$run" data-status="running"><td data-cell="s
 def opened(browser: Browser, address: str, html: Callable[[], str]) -> Iterator[Page]:
     """Open a page that is made anew each time it is fetched; fails when the console complains."""
     context = browser.new_context()
+    context.set_default_timeout(60_000)
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))

@@ -24,37 +24,21 @@ def go(folder: Path) -> None:
     (folder / "go").touch()
 
 
-def test_page_receives_each_step_soon_after_its_end(cluster: Cluster, tmp_path: Path) -> None:
-    with cluster.worker("--concurrency=2", "--pool=threads"), flower(cluster) as url:
-        run_id = cluster.submit(flows.naps, count=20, seconds=0.3)
+def test_page_receives_each_step_after_its_end(cluster: Cluster, tmp_path: Path) -> None:
+    """None waits for the next end, nor for the end of the run: a step is let go by what is here."""
+    with cluster.worker("--concurrency=20", "--pool=threads"), flower(cluster) as url:
+        run_id = cluster.submit(flows.one_by_one, count=20, folder=str(tmp_path))
         with Client(f"{url}/flows/{run_id}/live").listening() as page:
+            for number in range(20):
+                (tmp_path / str(number)).touch()
+                page.until("let_go", done=number + 1)
             page.until("run", ended=True)
             wait_until(lambda: page.ended, what="the stream ends with the run")
         view = cluster.wait(run_id)
-        ended = sorted(
-            mark.completed_at.timestamp()
-            for mark in cluster.records.autocommit(lambda tx: tx.steps.step_progress(run_id))
-            if mark.key == "nap_count" and mark.map_index is not None and mark.completed_at
-        )
 
-    done = [
-        (at, line["done"])
-        for at, news in page.heard
-        for line in news.get("steps", [])
-        if line["key"] == "nap_count" and line.get("done")
-    ]
-    late = [
-        min(at for at, number in done if number >= place) - end
-        for place, end in enumerate(ended, start=1)
-    ]
-    middle = sorted(late)[len(late) // 2]
-    print(f"received after {middle:.2f} s, at most {max(late):.2f} s")
-    assert middle < 1.0  # a busy machine may hold up some of them
-    assert max(late) < 3.0  # none waits for the end of the run
-    assert len(done) > 5  # not all at the end
     assert ("completed", view.total) == (page.run()["status"], page.run()["total"])
     assert ("completed", 20, 20) == tuple(
-        page.step("nap_count")[n] for n in ("status", "items", "done")
+        page.step("let_go")[n] for n in ("status", "items", "done")
     )
 
 
@@ -121,7 +105,8 @@ def test_twenty_pages_ask_the_database_no_more_than_one(postgres_url: str, tmp_p
                     stack.enter_context(Client(url + path).listening())
 
         open_pages(1)
-        few = _statements_per_second(postgres_url)
+        # One count may fall into a time in which Flower had no core.
+        few = max(_statements_per_second(postgres_url) for _ in range(3))
         open_pages(19)
         # A page that has just been opened asks once for the state of its run, and a slow machine
         # takes longer to open all of them: what counts is the rate that remains.
@@ -204,7 +189,7 @@ def test_metrics_page_shows_flows_beside_what_flower_shows(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     def series() -> dict[str, str]:
-        with urllib.request.urlopen(f"{url}/metrics", timeout=20) as answer:
+        with urllib.request.urlopen(f"{url}/metrics", timeout=60) as answer:
             lines = answer.read().decode().splitlines()
         return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
 

@@ -22,13 +22,14 @@ from tests.tools.flowers import flower
 from tests.tools.waiting import wait_until
 
 #: Seconds after which a page shows what the rows say, on a busy machine.
-SOON = 20
+SOON = 60
 
 
 @contextmanager
 def opened(browser: Browser, address: str) -> Iterator[Page]:
     """Open a page; fails when it was loaded anew, or its console complains."""
     page = browser.new_page()
+    page.set_default_timeout(60_000)
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(address)
@@ -52,7 +53,7 @@ def shown(page: Page) -> list[tuple[str, str]]:
 
 def fetched(address: str) -> list[tuple[str, str]]:
     """Return the rows that a page has after a reload."""
-    with urllib.request.urlopen(address, timeout=30) as answer:
+    with urllib.request.urlopen(address, timeout=60) as answer:
         html = answer.read().decode()
     return re.findall(r'<tr data-run-id="([^"]+)" data-status="([^"]+)"', html)
 

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from flowq.adapters.records.sql.tables import Base, FlowRun, FlowStepRun, LlmRequest
 from flowq.core.ids import RunId, StepRunId, child_run_id, item_id, node_id
 from tests.acceptance.apps.run_pages import FLOWS
-from tests.acceptance.commands import Shell
+from tests.acceptance.commands import Shell, hears
 from tests.tools import servers
 from tests.tools.session.processes import Process
 from tests.tools.waiting import wait_until
@@ -120,6 +120,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
 @pytest.fixture(scope="module")
 def site(shell: Shell) -> Iterator[Site]:
     with shell.flower(target="pages.py") as url, Site(shell, url) as site:
+        hears(url)
         yield site
 
 
@@ -276,11 +277,12 @@ def test_run_without_failures_says_so(site: Site) -> None:
 def test_failed_step_leads_to_flowers_page_of_its_task_and_back(site: Site) -> None:
     run_id = site.ended("bad_map", count=20)
 
-    def task() -> str:
-        found = re.search(r'href="(/task/[^"]+)"', site.page(f"{run_id}/errors"))
+    def task_on(tab: str) -> str:
+        found = re.search(r'href="(/task/[^"]+)"', site.page(f"{run_id}/{tab}"))
         return found[1] if found else ""
 
-    address = wait_until(task, what="Flower has seen the task")
+    address = wait_until(lambda: task_on("errors"), what="Flower has seen the task")
+    wait_until(lambda: task_on("steps"), what="Flower has seen a task of a step")
     answer = site.get(address)
     of_steps = links(site.page(f"{run_id}/steps"))
 
@@ -363,6 +365,8 @@ def test_contents_are_downloaded_whole(open_site: Site) -> None:
 
 def test_streamed_text_is_content(site: Site, open_site: Site) -> None:
     run_id = site.ended("streaming", text="once upon a time")
+    # A run is recorded as ended before its last events are sent.
+    wait_until(lambda: "once upon a time" in open_site.page(f"{run_id}/events"), what="all is sent")
 
     hidden, shown = (one.page(f"{run_id}/events") for one in (site, open_site))
 
@@ -586,7 +590,7 @@ def seeded(shell: Shell, count: int) -> str:
 
 
 def store(shell: Shell, rows: Sequence[Base]) -> None:
-    engine = create_engine(f"sqlite:///{shell.home / 'flowq.db'}")
+    engine = create_engine(f"sqlite:///{shell.home / 'flowq.db'}", connect_args={"timeout": 60})
     with Session(engine, expire_on_commit=False) as session:
         session.add_all(rows)
         session.commit()
