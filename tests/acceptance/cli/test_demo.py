@@ -9,20 +9,20 @@ import subprocess
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from flowq.adapters.embedded import EmbeddedValkey
 from flowq.entrypoints.cli.demo.processes import DemoFlower, DemoWorker
-from tests.acceptance.commands import ROOT, Shell, interrupt
+from tests.acceptance.commands import ROOT, Done, Shell, interrupt
 from tests.tools import servers
+from tests.tools.waiting import wait_until
 
 FOLDER = str(ROOT / "flowq" / "core")
 #: It takes no time to read, where the report is not looked at.
 SMALL = str(ROOT / "flowq" / "core" / "limits")
-#: It takes some seconds to read.
-LARGE = str(ROOT / "flowq")
 
 
 @pytest.fixture
@@ -35,6 +35,25 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
         DemoFlower(shell.home).stop(gently=False)
         DemoWorker(shell.home).stop(gently=False)
         shell.stop_server()
+
+
+@pytest.fixture
+def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder whose report does not end: one of its files has a reader, and no writer."""
+    folder = tmp_path_factory.mktemp("held")
+    (folder / "short.py").write_text("x = 1\n")
+    os.mkfifo(folder / "held.py")
+    yield folder
+    (folder / "held.py").unlink(missing_ok=True)
+
+
+def is_gone(pid: int) -> bool:
+    """Return whether nothing is left of a process group; what has ended stays for a moment."""
+    try:
+        os.killpg(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
 
 
 def nothing_runs(shell: Shell) -> bool:
@@ -98,9 +117,10 @@ def test_folder_of_a_demo_has_to_exist(shell: Shell) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_demo_that_is_interrupted_stops_all_that_it_started(
-    shell: Shell, number: signal.Signals
+    shell: Shell, held: Path, number: signal.Signals
 ) -> None:
-    with shell.begun("demo") as process:
+    shell.environment["FLOWQ_STOP_GRACE_SECONDS"] = "1"
+    with shell.begun("demo", str(held)) as process:
         begun(process, "measure  running")
         assert not nothing_runs(shell)
         if number is signal.SIGINT:
@@ -143,8 +163,7 @@ def test_demo_that_is_kept_leaves_flower_open_until_it_is_interrupted(
 
     assert nothing_runs(shell)
     for pid in (flower, worker):
-        with pytest.raises(ProcessLookupError):
-            os.killpg(pid, 0)
+        wait_until(partial(is_gone, pid), what=f"{pid} is gone")
 
 
 def test_demo_says_that_its_flower_has_died(shell: Shell) -> None:
@@ -160,15 +179,16 @@ def test_demo_says_that_its_flower_has_died(shell: Shell) -> None:
     assert nothing_runs(shell)
 
 
-def test_demo_that_was_killed_is_cleared_up_by_the_next(shell: Shell) -> None:
+def test_demo_that_was_killed_is_cleared_up_by_the_next(shell: Shell, held: Path) -> None:
     """Its worker is ended, its server taken over and stopped at the end."""
-    with shell.begun("demo", LARGE) as process:
+    with shell.begun("demo", str(held)) as process:
         begun(process, "measure  running")
         worker, server = DemoWorker(shell.home).pid, EmbeddedValkey(shell.home).pid
         process.kill()
         process.wait()
     assert (worker, server) == (DemoWorker(shell.home).pid, EmbeddedValkey(shell.home).pid)
     assert worker is not None
+    (held / "held.py").unlink()  # the next worker goes on with this run
 
     done = shell.flowq("demo", SMALL)
 
@@ -176,8 +196,7 @@ def test_demo_that_was_killed_is_cleared_up_by_the_next(shell: Shell) -> None:
     assert f"of an earlier demo stopped, pid {worker}" in done.err
     assert f"taken over, pid {server}" in done.err
     assert nothing_runs(shell)
-    with pytest.raises(ProcessLookupError):
-        os.killpg(worker, 0)
+    wait_until(partial(is_gone, worker), what="its worker is gone")
 
 
 def test_demo_does_not_stop_a_server_that_was_there(shell: Shell) -> None:
@@ -192,8 +211,8 @@ def test_demo_does_not_stop_a_server_that_was_there(shell: Shell) -> None:
     assert pid == server.pid
 
 
-def test_worker_that_dies_is_shown_with_its_last_words(shell: Shell) -> None:
-    with shell.begun("demo", LARGE) as process:
+def test_worker_that_dies_is_shown_with_its_last_words(shell: Shell, held: Path) -> None:
+    with shell.begun("demo", str(held)) as process:
         begun(process, "✓ run")
         pid = DemoWorker(shell.home).pid
         assert pid is not None
@@ -208,9 +227,16 @@ def test_worker_that_dies_is_shown_with_its_last_words(shell: Shell) -> None:
 
 def test_worker_that_would_take_the_steps_away_is_named(shell: Shell) -> None:
     """It would take every other step and could not run it."""
-    with shell.worker():
-        done = shell.flowq("demo", SMALL)
 
+    def refused() -> Done | None:
+        done = shell.flowq("demo", SMALL)
+        return done if done.code else None
+
+    with shell.worker():
+        # A worker that gets no core for half a second does not answer, and is overlooked.
+        done = wait_until(refused, timeout=300, what="the demo finds the other worker")
+
+    assert done is not None
     assert 2 == done.code
     assert "has not registered the steps of the sample" in done.err
     assert DemoWorker(shell.home).pid is None
@@ -219,7 +245,7 @@ def test_worker_that_would_take_the_steps_away_is_named(shell: Shell) -> None:
 def test_pid_of_somebody_else_is_left_alone(shell: Shell) -> None:
     """A number in a file proves nothing; only the lock does."""
     shell.home.mkdir()
-    with subprocess.Popen(["sleep", "60"], start_new_session=True) as bystander:
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as bystander:
         (shell.home / "demo-worker.pid").write_text(str(bystander.pid))
 
         DemoWorker(shell.home).stop(gently=False)

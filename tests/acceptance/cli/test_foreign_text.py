@@ -7,6 +7,7 @@ import pytest
 
 from tests.acceptance.commands import Shell
 from tests.tools import servers
+from tests.tools.waiting import wait_until
 
 HOSTILE = (
     "\x1b]0;owned\x07\x1b[2J\x1b[31mall is well\x1b[0m\r\n"
@@ -83,6 +84,8 @@ def test_command_prints_nothing_that_acts(ran: tuple[Shell, Path, str], command:
 
 def test_log_of_a_worker_holds_nothing_that_acts(ran: tuple[Shell, Path, str]) -> None:
     _, log, _ = ran
+    # A step is recorded before its failure is logged.
+    wait_until(lambda: log.read_bytes().count(b"all is well") >= 4, what="all is logged")
     # As bytes of a file, whose line breaks Python has not touched.
     text = log.read_bytes().decode()
 

@@ -1,7 +1,8 @@
 """What a run waits for is said in one wording: `runs show`, `ResultTimeout`, `doctor`, Flower."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from html import unescape
 from typing import Any
 
@@ -131,20 +132,43 @@ def waits(shell: Shell, run_id: str, reason: str) -> Any:
     return found[0]
 
 
+def states(shell: Shell, run_id: str) -> list[str]:
+    steps = shell.flowq("runs", "show", run_id, "--json").json["steps"]
+    return [step["status"] for step in steps]
+
+
+def having(words: str, said: Callable[[], str]) -> str:
+    """Return what is said, once it has these words."""
+
+    def has_them() -> str:
+        text = said()
+        return text if words in text else ""
+
+    return wait_until(has_them, what=f"it has {words!r}")
+
+
+def page(client: httpx2.Client, address: str) -> str:
+    return unescape(client.get(address).text)
+
+
 def test_queue_that_nobody_consumes_is_named_everywhere(shell: Shell) -> None:
     run_id = begin(shell, "served.py:on_gpu", "count=3")
 
     one = waits(shell, run_id, "no worker")
-    text = shell.flowq("runs", "show", run_id).out
-    raised = shell.python(
+    # Each of them asks the workers anew, and one of these may not answer in time.
+    said = "no worker consumes the queue 'gpu-a100'"
+    text = shell.until(said, "runs", "show", run_id).out
+    code = (
         "from flowq import Run, errors\n"
         f"try: Run.get('{run_id}').result(timeout=0.6)\n"
         "except errors.ResultTimeout as error: print(error.message, '|', error.hint)\n"
     )
-    doctor = shell.flowq("doctor").out
+    raised = having(said, lambda: shell.python(code))
+    doctor = shell.until(said, "doctor").out
     with shell.flower(target="served.py") as address, httpx2.Client(timeout=60) as client:
         head, steps = (
-            unescape(client.get(f"{address}/flows/{run_id}{tab}").text) for tab in ("", "/steps")
+            having(said, partial(page, client, f"{address}/flows/{run_id}{tab}"))
+            for tab in ("", "/steps")
         )
 
     assert (one["queue"], one["count"], one["state"]) == ("gpu-a100", 3, "queued")
@@ -152,7 +176,6 @@ def test_queue_that_nobody_consumes_is_named_everywhere(shell: Shell) -> None:
     assert "celery -A YOUR_APP worker -Q gpu-a100" in text
     assert f"run {run_id} is still running after 0.6 s: embed[0]: no worker consumes" in raised
     assert "| celery -A YOUR_APP worker -Q gpu-a100" in raised
-    said = "no worker consumes the queue 'gpu-a100'"
     assert head.count(said) == 1
     assert "→ celery -A YOUR_APP worker -Q gpu-a100" in head
     assert steps.count(said) == 2
@@ -166,7 +189,7 @@ def test_step_that_no_worker_has_registered_is_named(shell: Shell) -> None:
 
     assert "has registered 'other.unknown'" in one["text"]
     assert "start workers with the module" in one["hint"]
-    assert "has registered 'other.unknown'" in shell.flowq("doctor").out
+    shell.until("has registered 'other.unknown'", "doctor")
 
 
 def test_child_run_waits_for_what_it_waits_for(shell: Shell) -> None:
@@ -182,9 +205,7 @@ def test_child_run_waits_for_what_it_waits_for(shell: Shell) -> None:
 def test_limit_says_the_place_in_line_and_who_holds_it(shell: Shell) -> None:
     file = shell.folder / "go_on"
     first = begin(shell, "served.py:one_at_a_time", f"file={file}")
-    wait_until(
-        lambda: "running" in shell.flowq("runs", "show", first).out, timeout=60, what="it runs"
-    )
+    wait_until(lambda: "running" in states(shell, first), what="its step runs")
     second = begin(shell, "served.py:one_at_a_time", f"file={file}")
 
     one = waits(shell, second, "limit")

@@ -83,7 +83,7 @@ def test_app_of_ones_own_needs_no_redis(shop: Shell) -> None:
         expected = [f"[{_MANY * (_MANY - 1)}, 'WORKFLOW_COMPLETED']", str(_MANY * (_MANY - 1))]
         assert expected == shop.python(code).splitlines()
         wait_until((shop.folder / "touched").exists, timeout=60, what="their own task runs")
-        assert "1 online" in doctor(shop, *app)["workers"]["text"]
+        shop.until("1 online", *app, "doctor")
         page = httpx2.get(f"{flower}/flows/{run_id}")
         assert 200 == page.status_code
         assert "completed" in page.text

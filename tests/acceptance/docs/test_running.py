@@ -2,12 +2,14 @@
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from flowq.adapters.embedded import EmbeddedValkey
 from tests.tools.docs.running import problem_of
+from tests.tools.waiting import wait_until
 
 FLOWS = """```python
 # shop.py
@@ -72,6 +74,15 @@ def test_a_worker_goes_on_and_serves_python_and_commands(folder: Path) -> None:
     assert EmbeddedValkey(folder / ".flowq").pid is None
 
 
+def is_gone(pid: int) -> bool:
+    """Return whether a process is gone; one that has ended stays until somebody takes note."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
 def test_a_server_gets_a_free_port_and_is_ended(folder: Path) -> None:
     text = console(
         "$ echo hello > a.txt\n$ python -m http.server  # on port 8000\n$ echo $! > pid\n"
@@ -80,8 +91,7 @@ def test_a_server_gets_a_free_port_and_is_ended(folder: Path) -> None:
     )
     assert problem(folder, text) is None
     for pid in map(int, (folder / "pid").read_text().split()):
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
+        wait_until(partial(is_gone, pid), what=f"{pid} is gone")
 
 
 @pytest.mark.parametrize(

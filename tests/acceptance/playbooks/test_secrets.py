@@ -135,6 +135,8 @@ def dump(client: Any) -> bytes:
     parts: list[Any] = []
     for key in client.scan_iter():
         kind = client.type(key)
+        if kind == b"none":
+            continue  # it has expired, or its queue is empty
         read = {
             b"string": client.get,
             b"hash": client.hgetall,
