@@ -34,8 +34,6 @@ from tests.tools.waiting import wait_until
 NOBODY = 65534
 #: Ports that are nobody's: the first that Linux gives away is 32768, others begin higher.
 _PORTS = range(20_000, 32_768)
-#: Keeps what `free_port` has taken, for as long as this process lives.
-_TAKEN: list[socket.socket] = []
 
 
 def require(module: str) -> None:
@@ -79,7 +77,7 @@ def free_port() -> int:
             except OSError:
                 taken.close()
                 continue
-        _TAKEN.append(taken)
+        taken.detach()  # this process has the name for as long as it lives
         return port
 
 
