@@ -84,7 +84,7 @@ def follow_v1(service: Service, task_id: str) -> list[dict[str, Any]]:
         frames = [json.loads(one.data) for one in read(f"{service.url}/get_data/{task_id}", {})]
         return frames if frames and frames[-1]["is_complete"] else None
 
-    return wait_until(ended, timeout=180, what=f"task {task_id} ends") or []
+    return wait_until(ended, timeout=600, what=f"task {task_id} ends") or []
 
 
 def follow_v2(service: Service, task_id: str) -> list[Frame]:
@@ -99,7 +99,7 @@ def follow_v2(service: Service, task_id: str) -> list[Frame]:
             events.append(one)
         return bool(events) and events[-1].id == "end"
 
-    wait_until(ended, timeout=180, what=f"task {task_id} ends")
+    wait_until(ended, timeout=600, what=f"task {task_id} ends")
     return events
 
 
@@ -135,7 +135,7 @@ def test_kills_of_servers_and_workers_lose_no_frame(
             with chaos.monkey(kill, every=(0.5, 1.5)):
                 wait_until(
                     lambda: chaos.figures.kills >= kills or not chaos.open_runs(),
-                    timeout=180,
+                    timeout=600,
                     what=f"{kills} kills",
                 )
             read_all = [(frames.result(600), events.result(600)) for frames, events in following]

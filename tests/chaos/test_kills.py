@@ -94,7 +94,7 @@ def test_random_kills_of_children_and_workers(play: Play, database_url: str) -> 
         with chaos.monkey(kill, every=(0.5, 2.5)):
             wait_until(
                 lambda: chaos.figures.kills >= 6 or not chaos.open_runs(),
-                timeout=60,
+                timeout=300,
                 what="six kills",
             )
         chaos.check()

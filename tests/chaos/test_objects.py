@@ -9,6 +9,7 @@ from tests.chaos.harness import flows
 from tests.chaos.harness.http_faults import HttpFaults
 from tests.chaos.harness.scenario import Expected, Play
 from tests.tools import servers
+from tests.tools.waiting import wait_until
 
 SIZE = 2**21
 
@@ -32,10 +33,10 @@ def test_object_store_that_does_not_answer_well(
             chaos.submit(flows.many_large, 3 * SIZE, size=SIZE, count=3)
         with chaos.outage():
             chaos.pause(4)
+            wait_until(lambda: store.hurt > 0, what="a request has felt it")
             store.failing, store.slow = False, 0.0
 
         chaos.check()
-        assert store.hurt > 0
         assert worker.poll() is None
 
 

@@ -65,6 +65,8 @@ class RabbitMq:
         """Start the node, and wait until it accepts connections."""
         epmd = ["epmd", "-port", str(self._epmd), "-address", "127.0.0.1"]
         self._running.enter_context(servers.process(epmd, log=self._folder / "epmd.log"))
+        # Else the node would start one that outlives it.
+        wait_until(lambda: _listens(self._epmd), what="epmd accepts")
         env = {
             **os.environ,
             "HOME": str(self._folder / "home"),
@@ -80,7 +82,7 @@ class RabbitMq:
         }
         log = self._folder / "node.log"
         self._node = self._running.enter_context(servers.process([self._program], env=env, log=log))
-        wait_until(self._accepts, timeout=120, what=f"RabbitMQ accepts: {log.read_text()}")
+        wait_until(self._accepts, timeout=300, what=f"RabbitMQ accepts: {log.read_text()}")
 
     def kill(self) -> None:
         """End the node at once, as by a power cut; what was synced to the disk is kept."""
@@ -101,14 +103,18 @@ class RabbitMq:
     def _accepts(self) -> bool:
         assert self._node is not None
         assert self._node.poll() is None, (self._folder / "node.log").read_text()
-        with socket.socket() as client:
-            if client.connect_ex(("127.0.0.1", self.port)) != 0:
-                return False
+        if not _listens(self.port):
+            return False
         try:
             with self.channel():
                 return True
         except OSError:
             return False  # it listens, and has not started everything yet
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextmanager
