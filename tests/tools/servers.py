@@ -140,7 +140,7 @@ def serving(
             except httpx2.TransportError:
                 return False
 
-        wait_until(answers, timeout=60, what=f"{url} answers")
+        wait_until(answers, timeout=180, what=f"{url} answers")
         yield
 
 
@@ -148,10 +148,10 @@ def _end(running: subprocess.Popen[bytes], stop: signal.Signals) -> None:
     # The process leads a session that we made, so its group is ours as long as anyone is in it.
     try:
         running.send_signal(stop)
-        running.wait(timeout=60)
+        running.wait(timeout=180)
     except subprocess.TimeoutExpired:
         raise AssertionError(
-            f"{running.args!r} did not end within 60 s of {stop.name}:\n{_stacks(running.pid)}"
+            f"{running.args!r} did not end within 180 s of {stop.name}:\n{_stacks(running.pid)}"
         ) from None
     finally:
         with suppress(ProcessLookupError):
@@ -185,7 +185,7 @@ def valkey() -> Iterator[str]:
                 with socket.socket(socket.AF_UNIX) as client:
                     return client.connect_ex(str(server.socket)) == 0
 
-            wait_until(answers, what="Valkey answers")
+            wait_until(answers, timeout=180, what="Valkey answers")
             yield server.url
 
 
@@ -209,7 +209,7 @@ def valkey_process(folder: Path, port: int, *options: str) -> Iterator[subproces
             with socket.socket() as client:
                 return client.connect_ex(("127.0.0.1", port)) == 0
 
-        wait_until(answers, timeout=60, what="Valkey answers")
+        wait_until(answers, timeout=180, what="Valkey answers")
         yield running
 
 
@@ -236,7 +236,7 @@ class PostgresFiles:
         """Run the server; SIGINT is its "fast" stop, which does not wait for clients to leave."""
         log = self.folder / "log"
         with process(self.command, cwd=self.folder, log=log, stop=stop, user=self.user) as server:
-            wait_until(lambda: _accepts(self.address), timeout=60, what="PostgreSQL accepts")
+            wait_until(lambda: _accepts(self.address), timeout=180, what="PostgreSQL accepts")
             yield server
 
 
@@ -309,7 +309,7 @@ def pgbouncer(server: URL, *, pool_mode: str = "transaction", **options: str) ->
                 assert running.poll() is None, (folder / "log").read_text()
                 return _accepts(address)
 
-            wait_until(accepts, timeout=60, what="PgBouncer accepts")
+            wait_until(accepts, timeout=180, what="PgBouncer accepts")
             yield address
 
 
@@ -374,7 +374,7 @@ def s3(folder: Path) -> Iterator[str]:
     with process(command, log=log):
         found = wait_until(
             lambda: re.search(r"Running on (http://127\.0\.0\.1:\d+)", log.read_text()),
-            timeout=60,
+            timeout=180,
             what="moto says where it listens",
         )
         assert found is not None

@@ -16,7 +16,7 @@ T = TypeVar("T")
 FIRST_PAUSE, LONGEST_PAUSE = 0.005, 0.1
 
 
-def wait_until(condition: Callable[[], T], *, timeout: float = 60.0, what: str) -> T:
+def wait_until(condition: Callable[[], T], *, timeout: float = 120.0, what: str) -> T:
     """Return the first true answer of `condition`, asked again and again.
 
     Raises:

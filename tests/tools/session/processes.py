@@ -67,7 +67,7 @@ def address() -> Path:
 def _connect() -> socket.socket:
     """Connect to the fork server, which may just be starting."""
     assert _USED, "there is no fork server: see tests/conftest.py"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while True:
         connection = socket.socket(socket.AF_UNIX)
         try:
@@ -155,7 +155,7 @@ class Process(subprocess.Popen[AnyStr]):
 
 
 def run(
-    command: Sequence[str | Path], *, given: str = "", timeout: float = 120, **others: Any
+    command: Sequence[str | Path], *, given: str = "", timeout: float = 300, **others: Any
 ) -> subprocess.CompletedProcess[str]:
     """Run a process to its end, within so many seconds; `given` is what it reads."""
     pipe = subprocess.PIPE
