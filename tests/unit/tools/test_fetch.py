@@ -29,7 +29,8 @@ class Server:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         self.over = threading.Event()
-        threading.Thread(target=self._run, daemon=True).start()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
 
     def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
         return f"http://{host}:{self.port}{path}"
@@ -46,13 +47,17 @@ class Server:
 
     def close(self) -> None:
         self.over.set()
+        # A socket that is closed while another thread accepts there leaves its number to the next
+        # server, whose clients that thread would then take.
+        socket.create_connection(("127.0.0.1", self.port), timeout=60).close()
+        self._thread.join(60)
         self._socket.close()
 
     def _run(self) -> None:
         while True:
-            try:
-                peer, _ = self._socket.accept()
-            except OSError:
+            peer, _ = self._socket.accept()
+            if self.over.is_set():
+                peer.close()
                 return
             threading.Thread(target=self._serve, args=[peer], daemon=True).start()
 
@@ -60,7 +65,9 @@ class Server:
         with peer, suppress(OSError):
             head = b""
             while b"\r\n\r\n" not in head:
-                head += peer.recv(65536)
+                if not (part := peer.recv(65536)):
+                    return  # the client has left
+                head += part
             first, *lines = head.decode("latin-1").split("\r\n\r\n")[0].split("\r\n")
             path = first.split(" ")[1]
             pairs = (line.split(": ", 1) for line in lines)
