@@ -360,6 +360,19 @@ def administer(server: URL, command: str, *names: str) -> None:
         connection.execute(statement)
 
 
+def copy_database(server: URL, name: str, template: str) -> None:
+    """Make a database that is as another one, to which nobody is connected for long."""
+
+    def is_copied() -> bool:
+        try:
+            administer(server, "CREATE DATABASE {} TEMPLATE {}", name, template)
+        except psycopg.errors.ObjectInUse:
+            return False
+        return True
+
+    wait_until(is_copied, what=f"nobody else uses {template}")
+
+
 def database(server: URL, name: str) -> str:
     """Return the address of a database on a server."""
     return server.set(database=name).render_as_string(hide_password=False)

@@ -44,7 +44,7 @@ def running(
         server = request.getfixturevalue("postgres_server")
         name = f"flowq_test_{uuid4().hex}"
         template_name = request.getfixturevalue("postgres_template")
-        servers.administer(server, "CREATE DATABASE {} TEMPLATE {}", name, template_name)
+        servers.copy_database(server, name, template_name)
         database_url = servers.database(server, name)
     with cluster_on(database_url, folder, **PATIENT) as cluster, cluster.worker(*options):
         yield cluster

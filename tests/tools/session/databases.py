@@ -46,7 +46,7 @@ SELECT md5(string_agg(entry, ',' ORDER BY entry)) FROM (
 ) AS entries
 """
 _OTHERS: Final = """
-SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
 
@@ -132,7 +132,7 @@ class PostgresDatabases:
     def _made(self) -> tuple[str, Any]:
         """Make a database; return its name, and the shape that it has whenever it is free."""
         name = f"flowq_test_{uuid4().hex}"
-        servers.administer(self._server, "CREATE DATABASE {} TEMPLATE {}", name, self._template)
+        servers.copy_database(self._server, name, self._template)
         # Not in the template: nobody could copy that while this process is in it.
         with _connect(self._server.set(database=name)) as session:
             self._filled = self._filled or {table: _rows(session, table) for table in _FILLED}
