@@ -1,5 +1,6 @@
 """A real Flower with the Flows tab, and clients that listen to its streams as browsers do."""
 
+import http.client
 import json
 import socket
 import sys
@@ -72,8 +73,8 @@ class Client:
                 elif line.startswith("data: "):
                     self._hear(json.loads(line[6:]))
             self.ended = True
-        except (OSError, ValueError):
-            return
+        except (OSError, ValueError, http.client.HTTPException):
+            return  # it was left in the middle of a piece
 
     def _hear(self, news: dict[str, Any]) -> None:
         self.heard.append((time.time(), news))
