@@ -97,6 +97,9 @@ class _MainThread:
     thread: int = 0
 
 
+#: Seconds after which an alarm rings again that the main thread has not heard: in a process that
+#: was stopped and goes on, another thread may get the signal, and the main thread waits on.
+_RING_AGAIN = 1.0
 #: A signal that neither Celery nor Python uses, and that is ignored by default.
 _INTERRUPT = signal.SIGURG
 
@@ -258,10 +261,11 @@ class Attempt:
 @contextmanager
 def _alarm(timeout: timedelta) -> Iterator[None]:
     def ring(_number: int, _frame: FrameType | None) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         raise _too_long(timeout)
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, timeout.total_seconds())
+    signal.setitimer(signal.ITIMER_REAL, timeout.total_seconds(), _RING_AGAIN)
     try:
         yield
     finally:
