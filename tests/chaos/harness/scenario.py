@@ -269,7 +269,8 @@ class Scenario:
                 assert accepted(found), (found, expected)
             else:
                 assert expected.error in str(view.error)
-        assert audit.recorded_twice(audit.read(self.engine)) == []
+        twice = audit.recorded_twice(audit.read(self.engine))
+        assert twice == [], "\n".join(twice)
         caps = int(self.cluster.environment.get("FLOWQ_MAX_RECOVERIES", "5"))
         broken = invariants(self.cluster.records, grace=timedelta(0), max_recoveries=caps)
         assert broken == []
