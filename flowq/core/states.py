@@ -79,6 +79,7 @@ _STEP_TRANSITIONS: dict[StepState, frozenset[StepState]] = {
     StepState.WAITING: frozenset(
         {
             StepState.QUEUED,  # a program; its awaited call has ended
+            StepState.RUNNING,  # the same; who has ended the call continues it
             StepState.COMPLETED,
             StepState.FAILED,
             StepState.CANCELLED,
