@@ -5,25 +5,14 @@
 their own.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
-from functools import cached_property
-from threading import Lock
 from uuid import UUID
 
-from cachetools import LRUCache
-
-from flowq.core.errors import InvalidFlow, RunNotFound, RunUnreadable
-from flowq.core.graph import Graph
-from flowq.core.ids import RunId, StepRunId, batch_of_nodes, node_id
 from flowq.core.limits.budgets import BudgetSpec
-from flowq.core.planner import plan
-from flowq.core.references import references
-from flowq.core.spec import FlowSpec, Gate, StepSpec
-from flowq.core.states import StepState
-from flowq.engine.model.rows import Definition, ReleasePlan, StepRef
+from flowq.engine.definitions import DefinitionCache
 from flowq.engine.ports import Dispatcher, Events, Records, Tracing
 from flowq.engine.registry.registry import Registry
 from flowq.engine.results.store import ResultStore
@@ -34,18 +23,6 @@ from flowq.engine.runtime.model_calls import Guard
 from flowq.engine.runtime.program_cache import ProgramCache
 from flowq.engine.runtime.request_log import RequestLog
 from flowq.engine.runtime.run_ends import RunEndWatcher
-
-#: With more dependents, a completing step only decrements their counters.
-_MAX_SIBLINGS = 16
-#: Specs of called steps that are cached for a run.
-_MAX_CALLED = 100
-#: Of all cached definitions together, in bytes as `footprint` estimates them.
-_MAX_CACHED = 64 * 1024 * 1024
-#: And the most of them, however small they are.
-_MAX_DEFINITIONS = 512
-#: What a step without arguments takes, and each value in its arguments beside its characters.
-_STEP_BYTES = 2048
-_VALUE_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,171 +74,6 @@ class Policies:
     logs_bytes: int | None = None
     #: Logged lines are deleted when they are older than this; None keeps them as long as the run.
     logs_kept: timedelta | None = None
-
-
-class RunDefinition:
-    """A run's definition with what is computed from it."""
-
-    def __init__(
-        self, definition: Definition, records: Records, graph: Graph | None = None
-    ) -> None:
-        self.definition = definition
-        self._records = records
-        self._called: dict[str, StepSpec] = {}
-        self.graph = graph or Graph.of(definition.spec)
-
-    def is_called(self, key: str) -> bool:
-        """Return whether a step is a call of a program and not a node of the graph."""
-        return key not in self.definition.spec.by_key
-
-    def gate(self, place: StepRef) -> Gate:
-        """Return what a row of the run gates; the same as `Claim.gate`."""
-        return Gate.of(is_item=place.map_index is not None, is_called=self.is_called(place.key))
-
-    def step(self, key: str) -> StepSpec:
-        """Return a step of the run; calls of a program are read from the database, and cached.
-
-        Raises:
-            RunNotFound: there is no such step, so the run was deleted.
-        """
-        known = self.definition.spec.by_key.get(key) or self._called.get(key)
-        if known is not None:
-            return known
-        run_id = self.definition.run_id
-        found = self._records.autocommit(lambda tx: tx.steps.call_spec(run_id, key))
-        if found is None:
-            raise RunNotFound(f"run {run_id} has no step {key!r}", hint="flowq runs ls")
-        if found.map is not None:
-            found = found.model_copy(update={"map": found.map.model_copy(update={"items": []})})
-        if len(self._called) >= _MAX_CALLED:
-            self._called.clear()
-        self._called[key] = found
-        return found
-
-    @cached_property
-    def keys(self) -> Mapping[StepRunId, str]:
-        """From the id of a node to its key."""
-        run_id = self.definition.run_id
-        return {node_id(run_id, step.key): step.key for step in self.definition.spec.steps}
-
-    def reads(self, step_id: StepRunId) -> list[str]:
-        """Return the keys of the nodes whose results a node reads; none for an item of a map."""
-        key, spec = self.keys.get(step_id), self.definition.spec
-        if key is None or spec.program is not None:
-            return []
-        named = dict.fromkeys(ref.step for ref in references(spec.step(key).arguments))
-        return [name for name in named if name not in spec.given]
-
-    def release_plan(self, key: str, resend_after: timedelta) -> ReleasePlan | None:
-        """Return how the dependents of a step are queued if it completes last, if they are plain.
-
-        They are plain if they have the same dependencies, and are one batch of steps without
-        conditions and maps.
-        """
-        dependents = self.graph.dependents[key]
-        wait_for = self.graph.dependencies[dependents[0]]
-        if len(wait_for) > _MAX_SIBLINGS + 1:
-            return None  # checking all of them at each completion would be quadratic
-        if any(set(self.graph.dependencies[one]) != set(wait_for) for one in dependents[1:]):
-            return None
-        completed = dict.fromkeys(wait_for, StepState.COMPLETED)
-        batches = plan(self.definition.spec, self.graph, dependents, completed, {}).batches
-        if len(batches) != 1 or set(batches[0]) != set(dependents):
-            return None
-        run_id = self.definition.run_id
-        batch = batch_of_nodes(run_id, node_id(run_id, batches[0][0]))
-        return ReleasePlan(batch, tuple(one for one in wait_for if one != key), resend_after)
-
-
-def footprint(spec: FlowSpec) -> int:
-    """Estimate how many bytes of memory a spec and its graph take.
-
-    Most specs take a few kilobytes; one with a list of 100,000 items in it takes some megabytes.
-    """
-    lists = [step.map.items for step in spec.steps if step.map is not None]
-    values: list[object] = [*lists, *(step.arguments for step in spec.steps), spec.output]
-    total = _STEP_BYTES * (1 + len(spec.steps))
-    while values:
-        value = values.pop()
-        total += _VALUE_BYTES
-        if isinstance(value, str):
-            total += len(value)
-        elif isinstance(value, dict):
-            values += value.values()
-        elif isinstance(value, list | tuple):
-            values += value
-    return total
-
-
-class DefinitionCache:
-    """Definitions and graphs of the most recently used runs; they never change.
-
-    It is bounded by memory, since runs with large literal inputs are large. The newest definition
-    is kept whatever its size: the next steps of its run need it.
-    """
-
-    def __init__(self, records: Records, most_bytes: int = _MAX_CACHED) -> None:
-        self._records = records
-        self._lock = Lock()
-        least = most_bytes // _MAX_DEFINITIONS
-
-        def weight(known: RunDefinition) -> int:
-            return min(max(footprint(known.definition.spec), least), most_bytes)
-
-        self._known: LRUCache[RunId, RunDefinition] = LRUCache(most_bytes, weight)
-
-    def get(self, run_id: RunId) -> RunDefinition:
-        """Return the definition of a run.
-
-        Raises:
-            RunNotFound: there is no such run (any more).
-            RunUnreadable: its rows cannot be read.
-        """
-        if (known := self.cached(run_id)) is not None:
-            return known
-        try:
-            definition = self._records.autocommit(lambda tx: tx.runs.definition(run_id))
-            if definition is None:
-                raise RunNotFound.of(run_id)
-            return self.add(definition)
-        except RunUnreadable as error:
-            error.run_id = run_id
-            raise
-        except (InvalidFlow, LookupError, ValueError) as error:
-            unreadable = RunUnreadable(f"its flow is not a valid graph: {error}")
-            unreadable.run_id = run_id
-            raise unreadable from error
-
-    def cached(self, run_id: RunId) -> RunDefinition | None:
-        """Return the definition of a run if it is cached."""
-        with self._lock:
-            return self._known.get(run_id)
-
-    def shown(self, run_id: RunId) -> RunDefinition:
-        """Return the definition of a run for people; if it cannot be read, one without steps.
-
-        Raises:
-            RunNotFound: there is no such run (any more).
-        """
-        try:
-            return self.get(run_id)
-        except RunUnreadable:
-            definition = self._records.autocommit(lambda tx: tx.runs.stand_in(run_id))
-            if definition is None:
-                raise RunNotFound.of(run_id) from None
-            return RunDefinition(definition, self._records)
-
-    def add(self, definition: Definition, graph: Graph | None = None) -> RunDefinition:
-        """Cache a definition, with its graph if that is known, and drop the one longest unused."""
-        known = RunDefinition(definition, self._records, graph)
-        with self._lock:
-            self._known[definition.run_id] = known
-        return known
-
-    def forget(self, run_id: RunId) -> None:
-        """Drop the cached definition of a run."""
-        with self._lock:
-            self._known.pop(run_id, None)
 
 
 @dataclass(frozen=True, eq=False)

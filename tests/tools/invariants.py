@@ -2,7 +2,8 @@
 
 from datetime import timedelta
 
-from flowq.engine.engine import DefinitionCache, Policies
+from flowq.engine.definitions import DefinitionCache
+from flowq.engine.engine import Policies
 from flowq.engine.ports import Records
 from flowq.engine.sweeper.invariants import check
 

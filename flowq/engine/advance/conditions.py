@@ -72,12 +72,11 @@ def _reused(
 
 def _items(engine: Engine, definition: Definition, step: StepSpec) -> Sequence[Any]:
     """Return the templates of a map's items."""
-    assert step.map is not None
-    items = step.map.items
+    run_id = definition.run_id
+    items = engine.definitions.get(run_id).items(step.key)
     source = as_reference(items)
     if source is None:
         return list(items)
-    run_id = definition.run_id
     node = definition.spec.by_key.get(source.step)  # a given value is none
     over_map = node is not None and node.map is not None
     if over_map and not source.path:

@@ -15,7 +15,8 @@ from flowq.core.errors import RunNotFound, RunUnreadable
 from flowq.core.graph import Graph
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_STEP_STATES, RunState, StepState
-from flowq.engine.engine import DefinitionCache, Policies, RunDefinition
+from flowq.engine.definitions import DefinitionCache, RunDefinition
+from flowq.engine.engine import Policies
 from flowq.engine.model.rows import Invariant, PlacedNode, PlacedRun, Violation
 from flowq.engine.ports import Records
 from flowq.engine.ports.invariants import Suspect

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from flowq.core.ids import RunId
 from flowq.core.spec import FlowSpec, MapSpec, StepSpec
-from flowq.engine.engine import DefinitionCache, footprint
+from flowq.engine.definitions import DefinitionCache, footprint
 from flowq.engine.model.rows import Definition
 
 JSON = st.recursive(
@@ -37,12 +37,29 @@ def test_small_definitions_are_bounded_by_their_number() -> None:
 
 
 def test_large_definitions_are_bounded_by_their_memory() -> None:
-    spec = mapped(list(range(10_000)))
+    spec = mapped(["x" * 10_000] * 100)
     assert kept(spec, 10 * footprint(spec), 50) == 10
 
 
+def test_long_lists_take_no_memory() -> None:
+    document = mapped(list(range(50_000))).model_dump_json()
+    cache = DefinitionCache(cast("Any", None))
+    tracemalloc.start()
+    spec = FlowSpec.model_validate_json(document)
+    known = cache.add(Definition(RunId(uuid4()), "flow", None, None, spec))
+    del spec
+    taken, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert taken < 50_000
+    assert peak > 1_000_000
+    step = known.step("s")
+    assert step.map is not None
+    assert (step.map.parameter, step.map.items) == ("x", [])
+
+
 def test_the_newest_definition_is_kept_whatever_its_size() -> None:
-    assert kept(mapped(["x" * 1000] * 1000), 1000, 3) == 1
+    assert kept(mapped(["x" * 10_000] * 100), 1000, 3) == 1
 
 
 @given(st.lists(JSON))

@@ -47,7 +47,9 @@ def shown_inputs(engine: Engine, run_id: RunId, step: StepPage, of_run: Any) -> 
         of_run: The inputs of the run, which are those of a program.
     """
     try:
-        known = engine.definitions.get(run_id).step(step.key)
+        definition = engine.definitions.get(run_id)
+        known = definition.step(step.key)
+        items = None if known.map is None else definition.items(step.key)
     except FlowqError as error:
         return ShownInputs(None, f"The definition of the step cannot be read: {error.message}")
     if known.kind is StepKind.PROGRAM:
@@ -56,7 +58,7 @@ def shown_inputs(engine: Engine, run_id: RunId, step: StepPage, of_run: Any) -> 
     if step.index is not None and isinstance(step.inputs, Mapping):
         template |= step.inputs
     elif known.map is not None:
-        template[known.map.parameter] = known.map.items
+        template[known.map.parameter] = items
     why = unresolved(engine, run_id, template)
     if why is None:
         try:

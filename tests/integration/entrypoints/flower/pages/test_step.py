@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import uuid_utils.compat as uuids
@@ -52,6 +53,16 @@ def inverses(count: int) -> Any:
 @flow
 def of_large(size: int) -> Any:
     return length(large(size))
+
+
+@flow
+def lengths(count: int) -> Any:
+    return length.map([f"word {number}" for number in range(count)])
+
+
+@flow
+async def called_lengths(count: int) -> Any:
+    return await length.map([f"word {number}" for number in range(count)])  # type: ignore[misc]
 
 
 @flow
@@ -114,6 +125,14 @@ def test_large_inputs_stay_references_and_a_result_is_downloaded(
     assert "References, because the results are large: 1.1 MiB" in shown
     assert '"text": "→ large"' in shown
     assert len(pages.get(f"/flows/{played.id}/output/large")) >= 1_200_000
+
+
+@pytest.mark.parametrize("each, key", [(lengths, "length"), (called_lengths, "length#1")])
+def test_long_list_of_a_map_is_shown(stage: Stage, pages: Pages, each: Any, key: str) -> None:
+    """No process keeps it, so it is read for the page."""
+    run_id = stage.play(each, count=101).id
+
+    assert '"word 0", "word 1"' in pages.text(f"/flows/{run_id}/step/{quote(key)}")
 
 
 def test_call_of_a_program_and_the_program_itself(stage: Stage, pages: Pages) -> None:
