@@ -62,7 +62,7 @@ def lengths(count: int) -> Any:
 
 @flow
 async def called_lengths(count: int) -> Any:
-    return await length.map([f"word {number}" for number in range(count)])  # type: ignore[misc]
+    return await length.map([f"word {number}" for number in range(count)])
 
 
 @flow
