@@ -40,6 +40,7 @@ def rows() -> Iterator[Row]:
     yield from _client()
     yield from _alone()
     yield from _run()
+    yield from _repeated()
 
 
 def _enqueued() -> Iterator[Row]:
@@ -173,6 +174,19 @@ def _run() -> Iterator[Row]:
     yield "its largest process, with the join", "", f"peak {peak} MiB", "", "<= 200 MiB"
     work = "the largest process after it, against before"
     yield work, f"{few} MiB", f"{after} MiB", f"{after / few:.2f}x", "<= 1.05x"
+
+
+def _repeated() -> Iterator[Row]:
+    """Do as many items in a hundred runs: what a worker keeps does not grow with the steps."""
+    _forget()
+    with servers.worker("benchmarks.flows", "prefork", 2) as pid:
+        flows.literal.enqueue(n=FEW).result(timeout=600)
+        before = _largest_mib(pid)
+        for _ in range(99):
+            flows.literal.enqueue(n=FEW).result(timeout=600)
+        after = _largest_mib(pid)
+    work = f"the largest process after 100 runs of {FEW:,}, after one"
+    yield work, f"{before} MiB", f"{after} MiB", f"{after / before:.2f}x", "<= 1.05x"
 
 
 def _seconds(work: object) -> float:
