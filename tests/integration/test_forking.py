@@ -171,6 +171,43 @@ def test_after():
     assert {"test_a.test_waits", "test_b.test_before", "test_b.test_after"} < ends.keys()
 
 
+def test_who_is_free_already_runs_what_one_that_dies_was_given(project: Path) -> None:
+    begins = f"""
+import os, signal, time
+from pathlib import Path
+
+FREE = Path({str(project / "free")!r})
+"""
+    ends = """
+def test_ends():
+    FREE.write_text(str(os.getpid()))
+"""
+    dies = """
+def sleeps():
+    return Path(f"/proc/{FREE.read_text()}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+
+def test_dies():
+    deadline, quiet = time.monotonic() + 60, 0
+    while quiet < 10:  # the other process waits for more
+        assert time.monotonic() < deadline
+        quiet = quiet + 1 if FREE.exists() and FREE.read_text() and sleeps() else 0
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def test_after():
+    pass
+"""
+    (project / "test_a.py").write_text(begins + dies)
+    (project / "test_b.py").write_text(begins + ends)
+
+    code, output, found = report(project, "--processes=2")
+
+    assert 1 == code, output
+    assert "the process died while it ran test_a.py::test_dies" in output
+    assert ["test_a.test_dies"] == [name for name, kinds in found.items() if kinds]
+    assert {"test_b.test_ends", "test_a.test_after"} < found.keys()
+
+
 def test_session_fails_when_no_process_is_left(project: Path) -> None:
     """What has not run is not passed over."""
     for name in ("a", "b", "c"):

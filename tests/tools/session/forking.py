@@ -107,7 +107,11 @@ class Forking:
 
 
 class _Dealer:
-    """Hands groups of tests out, and passes on what is reported of them."""
+    """Hands groups of tests out, and passes on what is reported of them.
+
+    A process that is free is kept until all are: one that still runs tests may die, and then
+    another one runs what it was given besides.
+    """
 
     def __init__(
         self, session: pytest.Session, groups: deque[deque[int]], children: list[_Child]
@@ -116,6 +120,7 @@ class _Dealer:
         self._hook = session.config.hook
         self._groups = groups
         self._children = {child.pipe: child for child in children}
+        self._free: deque[_Child] = deque()
 
     def run(self) -> None:
         """Go on until all tests have run; raise what ends a session early."""
@@ -139,8 +144,8 @@ class _Dealer:
     def _hear(self, child: _Child, message: _Message) -> None:
         kind, said = message
         if kind == "free":
-            child.waiting = self._groups.popleft() if self._groups else deque()
-            child.pipe.send(list(child.waiting))
+            self._free.append(child)
+            self._hand_out()
         elif kind == "report":
             config = self._session.config
             self._report(self._hook.pytest_report_from_serializable(config=config, data=said))
@@ -157,6 +162,19 @@ class _Dealer:
                 child.running = None
             getattr(self._hook, kind)(**said)
 
+    def _hand_out(self) -> None:
+        """Give each free process a group, or nothing more when all of them are free."""
+        while self._free and self._groups:
+            self._give(self._free.popleft(), self._groups.popleft())
+        if len(self._free) == len(self._children):
+            while self._free:
+                self._give(self._free.popleft(), deque())
+
+    def _give(self, child: _Child, group: deque[int]) -> None:
+        child.waiting = group
+        with suppress(OSError):  # it has died, which `run` is about to hear
+            child.pipe.send(list(group))
+
     def _report(self, report: Any) -> None:
         self._hook.pytest_runtest_logreport(report=report)
 
@@ -166,8 +184,11 @@ class _Dealer:
             message = f"the process died while it ran {child.running}"
             place = (child.running.partition("::")[0], None, child.running)
             self._report(pytest.TestReport(child.running, place, {}, "failed", message, "call", ()))
-            if child.waiting:
-                self._groups.appendleft(child.waiting)
+        if child.waiting:
+            self._groups.appendleft(child.waiting)
+        if child in self._free:
+            self._free.remove(child)
+        self._hand_out()
 
 
 # --- Where they run -------------------------------------------------------------------------------
