@@ -49,7 +49,8 @@ def shown_inputs(engine: Engine, run_id: RunId, step: StepPage, of_run: Any) -> 
     try:
         definition = engine.definitions.get(run_id)
         known = definition.step(step.key)
-        items = None if known.map is None else definition.items(step.key)
+        whole = known.map is not None and step.index is None
+        items = definition.items(step.key) if whole else None
     except FlowqError as error:
         return ShownInputs(None, f"The definition of the step cannot be read: {error.message}")
     if known.kind is StepKind.PROGRAM:
@@ -57,7 +58,7 @@ def shown_inputs(engine: Engine, run_id: RunId, step: StepPage, of_run: Any) -> 
     template: dict[str, Any] = dict(known.arguments)
     if step.index is not None and isinstance(step.inputs, Mapping):
         template |= step.inputs
-    elif known.map is not None:
+    elif known.map is not None and step.index is None:
         template[known.map.parameter] = items
     why = unresolved(engine, run_id, template)
     if why is None:
