@@ -5,9 +5,11 @@ It does the same as `flower.command.flower`, for another class of application.
 
 import atexit
 import logging
+import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -30,6 +32,8 @@ from flowq.entrypoints.flower.app import FlowqFlower
 from flowq.entrypoints.worker import install
 
 _INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
+#: Seconds that a stopping Flower waits for questions that it has begun to ask workers.
+_LAST_WAIT: Final = 5.0
 
 
 def serve(context: click.Context, arguments: Sequence[str], *, fd: int | None = None) -> None:
@@ -57,7 +61,18 @@ def serve(context: click.Context, arguments: Sequence[str], *, fd: int | None = 
     try:
         page.start()
     except (KeyboardInterrupt, SystemExit):
-        return
+        page.stop()
+        _end_within(_LAST_WAIT)
+
+
+def _end_within(seconds: float) -> None:
+    """End this process after so many seconds, if it has not ended by then.
+
+    Python waits for Flower's threads, and one that asks workers waits for a broker that is away.
+    """
+    timer = threading.Timer(seconds, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
 
 
 def _serve_at(page: FlowqFlower, fd: int) -> int:

@@ -91,6 +91,18 @@ def test_tab_is_put_into_plain_flower_by_its_configuration(shell: Shell) -> None
     assert '"/dash/flows"' in page.text
 
 
+def test_flower_stops_while_it_asks_workers_in_vain(shell: Shell) -> None:
+    """As it does when its broker goes away in between."""
+    stuck = "import time\n\napp.control.inspect = lambda **_: time.sleep(3600)\n"
+    (shell.folder / "stuck.py").write_text(APP.replace("'tab'", "'stuck'") + stuck)
+
+    with shell.flower_of([*CELERY[:-1], "stuck", "dashboard"]) as flower:
+        page = httpx2.get(f"{flower}/flows", timeout=60)
+
+    # The end of the block waits for the process.
+    assert 200 == page.status_code
+
+
 def test_database_that_does_not_answer_is_reported_with_what_to_do(shell: Shell) -> None:
     port = servers.free_port()
     nowhere = {"FLOWQ_DATABASE_URL": f"postgresql+psycopg://ann:secret@127.0.0.1:{port}/flowq"}
