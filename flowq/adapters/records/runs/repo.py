@@ -43,19 +43,12 @@ from flowq.adapters.records.sql.types import json_text
 from flowq.core.ids import RunId, StepRunId, ids_with_prefix
 from flowq.core.limits.budgets import BudgetSpec, run_meter
 from flowq.core.spec import FlowSpec
-from flowq.core.states import (
-    TERMINAL_RUN_STATES,
-    RunState,
-    run_sources,
-)
+from flowq.core.states import RunState, run_sources
 from flowq.engine.model.rows import Definition, RunEnding, RunView
 from flowq.engine.model.stops import StopReason
 
 _S = STEPS.c
 _THIS = RUNS.c.id == bindparam("p_run")
-_OF_THIS = _S.flow_run_id == bindparam("p_run")
-_NODE = _S.map_index.is_(None)
-_OPEN_RUN = RUNS.c.status.not_in(tuple(TERMINAL_RUN_STATES))
 _STATUS = Prepared(select(RUNS.c.status).where(_THIS))
 _STATUS_AND_NEXT = Prepared(select(RUNS.c.status, RUNS.c.continued_as).where(_THIS))
 _STATES = Prepared(

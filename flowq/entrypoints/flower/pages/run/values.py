@@ -49,17 +49,16 @@ def shown_inputs(engine: Engine, run_id: RunId, step: StepPage, of_run: Any) -> 
     try:
         definition = engine.definitions.get(run_id)
         known = definition.step(step.key)
-        whole = known.map is not None and step.index is None
-        items = definition.items(step.key) if whole else None
+        listed: dict[str, Any] = {}
+        if known.map is not None and step.index is None:
+            listed[known.map.parameter] = definition.items(step.key)
     except FlowqError as error:
         return ShownInputs(None, f"The definition of the step cannot be read: {error.message}")
     if known.kind is StepKind.PROGRAM:
         return ShownInputs(as_json(of_run))
-    template: dict[str, Any] = dict(known.arguments)
+    template: dict[str, Any] = {**known.arguments, **listed}
     if step.index is not None and isinstance(step.inputs, Mapping):
         template |= step.inputs
-    elif known.map is not None and step.index is None:
-        template[known.map.parameter] = items
     why = unresolved(engine, run_id, template)
     if why is None:
         try:
