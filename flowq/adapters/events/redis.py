@@ -147,7 +147,8 @@ class RedisEvents(Outbox, Events):
         pipeline.xread({key: after or "0"}, count=_PAGE, block=_block(wait))
         if after is not None:
             # Answered after the waiting: what came is whole only if its predecessor is still there.
-            # (A stream that is lost and made anew within one millisecond cannot be recognised.)
+            # An id is a time in milliseconds, so two streams may have the same id if the second one
+            # is created within the millisecond in which the first one was lost.
             pipeline.xrange(key, after, after)
         try:
             found, *there = pipeline.execute()

@@ -1,8 +1,9 @@
 """The server: chat completions, images, models and statistics.
 
 A call counts as *answered* when its whole answer was written to a client that was still there: what
-`GET /stats` says then was paid for, as a provider would see it. It is counted just before the last
-byte, so whoever has the answer finds it counted; if the byte cannot be sent, it counts no more.
+`GET /stats` says then was paid for, as a provider would see it. The call is counted just before the
+last byte is sent, so a client that has its answer finds it counted. If the byte cannot be sent, the
+count is reduced again.
 """
 
 import asyncio
@@ -130,7 +131,7 @@ class _Call(_Handler):
         self.finish(_error(status, "this model is made to fail like this"))
 
     def _over(self) -> None:
-        """Count this call as under way no more; a client with an answer may look at once."""
+        """Stop counting this call as running, before its client can have the whole answer."""
         if self._under_way:
             self._under_way = False
             self._stats.under_way -= 1
