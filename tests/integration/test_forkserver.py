@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.tools.session.processes import Process, run
+from tests.tools.session.processes import Process, is_gone, run
 from tests.tools.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -163,15 +163,6 @@ def test_signals_reach_a_process_and_its_group(tmp_path: Path) -> None:
         assert both.pid in pids
         for pid in pids:
             wait_until(partial(is_gone, pid), what="the group has ended")
-
-
-def is_gone(pid: int) -> bool:
-    """Return whether there is no such process; a zombie is one."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
 
 
 #: Starts two processes by a fork server of its own, says their numbers, and waits.

@@ -1,6 +1,5 @@
 """The runner of pages: commands run as they are, failures name their place, all is ended."""
 
-import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 
 from flowq.adapters.embedded import EmbeddedValkey
 from tests.tools.docs.running import problem_of
+from tests.tools.session.processes import is_gone
 from tests.tools.waiting import wait_until
 
 FLOWS = """```python
@@ -72,15 +72,6 @@ def test_a_worker_goes_on_and_serves_python_and_commands(folder: Path) -> None:
     )
     assert problem(folder, text) is None
     assert EmbeddedValkey(folder / ".flowq").pid is None
-
-
-def is_gone(pid: int) -> bool:
-    """Return whether a process is gone; one that has ended stays until somebody takes note."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
 
 
 def test_a_server_gets_a_free_port_and_is_ended(folder: Path) -> None:

@@ -168,3 +168,12 @@ def run(
             process.kill()
             raise
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def is_gone(pid: int) -> bool:
+    """Return whether there is no such process; a zombie is one."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
