@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from flowq.adapters.records.control.stops import stop_parameters, stop_unless
 from flowq.adapters.records.sql.prepared import Prepared
-from flowq.adapters.records.sql.repository import HELD, RUNS, STEPS, USED, Repository
+from flowq.adapters.records.sql.repository import HELD, RUNS, STEPS, USED, Repository, state_of
 from flowq.adapters.records.sql.types import DbNow
 from flowq.core.ids import LeaseToken, RunId
 from flowq.core.states import TERMINAL_RUN_STATES, TERMINAL_STEP_STATES, RunState, StepState
@@ -78,7 +78,7 @@ _CANCEL_ATTEMPT: Final = (
     .where(
         HELD,
         # Its dependents were cancelled with the run; in a running run they would wait.
-        exists().where(_R.id == _C.flow_run_id, _R.status == RunState.CANCELLING),
+        exists().where(_R.id == _C.flow_run_id, state_of(RUNS) == RunState.CANCELLING),
     )
     .values(
         status=StepState.CANCELLED,

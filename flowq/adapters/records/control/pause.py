@@ -15,7 +15,8 @@ from typing_extensions import override
 
 from flowq.adapters.records.control.stops import NO_STOP, STOP, stop_parameters
 from flowq.adapters.records.sql.prepared import Prepared
-from flowq.adapters.records.sql.repository import PARKED, RUNS, STEPS, Repository
+from flowq.adapters.records.sql.repository import PARKED, RUNS, STEPS, Repository, state_of
+from flowq.adapters.records.sql.tables import OPEN
 from flowq.adapters.records.sql.types import DbNow
 from flowq.core.ids import RunId
 from flowq.core.states import RunState, StepState, run_sources
@@ -53,7 +54,7 @@ _STATUS_KEPT = Prepared(
     select(_R.status).where(_R.id == bindparam("p_run")).with_for_update(read=True)
 )
 
-_QUEUED = and_(_C.flow_run_id.in_(_KEYS), _C.status == StepState.QUEUED)
+_QUEUED = and_(_C.flow_run_id.in_(_KEYS), OPEN, state_of(STEPS) == StepState.QUEUED)
 _PARK = update(STEPS).where(_QUEUED).values(wake_at=PARKED).returning(_C.id)
 _UNPARK = (
     update(STEPS)

@@ -13,7 +13,7 @@ from sqlalchemy import Integer, Text, and_, bindparam, cast, exists, insert, or_
 from typing_extensions import override
 
 from flowq.adapters.records.sql.prepared import Prepared
-from flowq.adapters.records.sql.repository import RUNS, SIGNALS, STEPS, Repository
+from flowq.adapters.records.sql.repository import RUNS, SIGNALS, STEPS, Repository, state_of
 from flowq.adapters.records.sql.types import DbNow, json_text
 from flowq.core.ids import LeaseToken, RunId, StepRunId
 from flowq.core.results import ResultRef, StorageKind, row_key
@@ -53,7 +53,7 @@ _OLDEST = (
 )
 _GIVE = Prepared(
     update(STEPS)
-    .where(_C.id == bindparam("p_id"), _C.status == StepState.WAITING)
+    .where(_C.id == bindparam("p_id"), state_of(STEPS) == StepState.WAITING)
     .values(
         status=StepState.COMPLETED,
         completed_at=DbNow(),

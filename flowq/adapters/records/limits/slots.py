@@ -28,7 +28,15 @@ from sqlalchemy import (
 from typing_extensions import override
 
 from flowq.adapters.records.sql.prepared import Prepared
-from flowq.adapters.records.sql.repository import RUNS, SLOTS, STEPS, WAITS, Repository, by_dialect
+from flowq.adapters.records.sql.repository import (
+    RUNS,
+    SLOTS,
+    STEPS,
+    WAITS,
+    Repository,
+    by_dialect,
+    state_of,
+)
 from flowq.adapters.records.sql.types import DbNow
 from flowq.core.ids import LeaseToken, RunId, StepRunId
 from flowq.core.limits.slots import Limit
@@ -124,11 +132,11 @@ _MAKE: Final = by_dialect(SLOTS, lambda new: new.on_conflict_do_nothing())
 
 #: Steps that may be sent: still parked, of a running run.
 _MAY_GO: Final = and_(
-    _C.status == StepState.QUEUED,
+    state_of(STEPS) == StepState.QUEUED,
     or_(
-        _R.status == RunState.RUNNING,
+        state_of(RUNS) == RunState.RUNNING,
         # It cleans up after a cancelled program.
-        and_(_R.status == RunState.CANCELLING, _C.shielded_until > _NOW),
+        and_(state_of(RUNS) == RunState.CANCELLING, _C.shielded_until > _NOW),
     ),
 )
 LINE: Final = (
@@ -148,7 +156,7 @@ _NEXT: Final = Prepared(
 LEAVE_LINE: Final = Prepared(delete(WAITS).where(_W.step_run_id == _ME))
 _WAKE: Final = Prepared(
     update(STEPS)
-    .where(_C.id == _ME, _C.status == StepState.QUEUED)
+    .where(_C.id == _ME, state_of(STEPS) == StepState.QUEUED)
     .values(wake_at=_LATER, resends=0)
     .returning(_C.flow_run_id, _C.step_key, _C.map_index)
 )

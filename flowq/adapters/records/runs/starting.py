@@ -15,7 +15,7 @@ from sqlalchemy import Float, Integer, String, and_, bindparam, exists, or_, sel
 from sqlalchemy import update as update_of
 from typing_extensions import override
 
-from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository
+from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository, state_of
 from flowq.adapters.records.sql.tables import DEBOUNCED, IN_LINE, SINGLETON, STARTING
 from flowq.adapters.records.sql.types import DbNow
 from flowq.core.ids import RunId
@@ -47,7 +47,7 @@ _PARENT_PAUSED: Final = exists().where(
 _BEGUN: Final = {"status": RunState.RUNNING, "started_at": DbNow(), "starts_at": None}
 _START: Final = (
     update_of(RUNS)
-    .where(_R.id.in_(_IDS), _R.status == RunState.PENDING, _DUE, _R.singleton_key.is_(None))
+    .where(_R.id.in_(_IDS), state_of(RUNS) == RunState.PENDING, _DUE, _R.singleton_key.is_(None))
     .values(**_BEGUN)
     .returning(_R.id, _R.priority)
 )
@@ -61,7 +61,7 @@ _START_NEXT: Final = (
     update_of(RUNS)
     .where(
         _R.id == _FIRST.correlate(None).scalar_subquery(),
-        _R.status == RunState.PENDING,
+        state_of(RUNS) == RunState.PENDING,
         ~_IN_FLIGHT,
     )
     .values(**_BEGUN)
@@ -69,7 +69,7 @@ _START_NEXT: Final = (
 )
 _LINE_UP: Final = (
     update_of(RUNS)
-    .where(_R.id.in_(_IDS), _R.status == RunState.PENDING, _R.starts_at <= DbNow())
+    .where(_R.id.in_(_IDS), state_of(RUNS) == RunState.PENDING, _R.starts_at <= DbNow())
     .values(starts_at=None)
 )
 
@@ -78,7 +78,7 @@ _PENDING: Final = select(
     _R.id, _R.flow_name, _R.priority, _R.singleton_key, _R.starts_at, DbNow().label("now")
 )
 _TO_START: Final = _PENDING.where(
-    _R.id == bindparam("p_run", type_=_R.id.type), _R.status == RunState.PENDING
+    _R.id == bindparam("p_run", type_=_R.id.type), state_of(RUNS) == RunState.PENDING
 )
 _gone = RUNS.alias("gone")
 _REPLACED_BY: Final = _PENDING.where(
@@ -118,7 +118,7 @@ _HAVE_KEY: Final = union_all(
     )
 )
 _STARTS_OF: Final = select(_R.id, _R.starts_at).where(
-    _R.id.in_(_IDS), _R.status == RunState.PENDING
+    _R.id.in_(_IDS), state_of(RUNS) == RunState.PENDING
 )
 _HOLDER: Final = select(_R.id).where(_OF_KEY, SINGLETON)
 #: Locked: a run that begins meanwhile is not among them.

@@ -44,6 +44,7 @@ __all__ = [
     "IS_TOP",
     "LEASED",
     "OPEN",
+    "OPEN_OF_RUN",
     "OPEN_RUN",
     "OPEN_SCHEDULED",
     "QUEUED",
@@ -80,17 +81,20 @@ __all__ = [
 ]
 
 #: The Alembic revision of these models; a test compares it with the scripts.
-REVISION = "0025"
+REVISION = "0026"
 #: A name of flowq's own, since the tables may be in a database with other migrations.
 VERSION_TABLE = "flowq_alembic_version"
 
 # The conditions of partial indexes. Queries contain the same text: a database uses such an index
 # only if the statement itself, without its parameters, implies the condition.
-OPEN_RUN = text("status IN ('pending', 'running', 'paused', 'cancelling')")
+_OPEN_STATES = "status IN ('pending', 'running', 'paused', 'cancelling')"
+#: The second part is always true. Only queries for open runs as such have it, so PostgreSQL takes
+#: the index for no others, cheap as it looks while it is empty (see `state_of`, `OPEN_OF_RUN`).
+OPEN_RUN = text(f"{_OPEN_STATES} AND status || '' <> ''")
 HAS_ERROR = text("error_message IS NOT NULL")
 HAS_DOCUMENT = text("document_id IS NOT NULL")
 HAS_SCHEDULE = text("schedule_name IS NOT NULL")
-OPEN_SCHEDULED = text(f"{HAS_SCHEDULE.text} AND {OPEN_RUN.text}")
+OPEN_SCHEDULED = text(f"{HAS_SCHEDULE.text} AND {_OPEN_STATES}")
 IS_TOP = text("parent_step_run_id IS NULL")
 IS_CHILD = text("parent_step_run_id IS NOT NULL")
 IS_RERUN = text("rerun_of IS NOT NULL")
@@ -176,7 +180,7 @@ class FlowRun(Base):
         _partial("ix_flow_runs_schedule_name", "schedule_name", "id", where=HAS_SCHEDULE),
         _partial("ix_flow_runs_open_scheduled", "schedule_name", where=OPEN_SCHEDULED),
         _partial("ix_flow_runs_rerun_of", "rerun_of", "id", where=IS_RERUN),
-        _partial("ix_flow_runs_open", "id", where=OPEN_RUN),
+        _partial("ix_flow_runs_open_runs", "id", where=OPEN_RUN),
         _partial("ix_flow_runs_deadline", "deadline", where=HAS_DEADLINE),
         _partial("ix_flow_runs_error", "id", where=HAS_ERROR),
         _partial("ix_flow_runs_starting", "starts_at", where=STARTING),
@@ -191,6 +195,7 @@ class FlowRun(Base):
 
 
 OPEN = text("status IN ('pending', 'queued', 'running', 'retrying', 'waiting')")
+OPEN_OF_RUN = text(f"{OPEN.text} AND flow_run_id IS NOT NULL")
 UNADVANCED = text("NOT advanced AND status IN ('completed', 'failed', 'skipped', 'cancelled')")
 QUEUED = text("status = 'queued'")
 SHARED = text("share IS NOT NULL AND status = 'queued'")
@@ -267,7 +272,7 @@ class FlowStepRun(Base):
         _partial("ix_flow_step_runs_cached_from", "cached_from", where=_IS_HIT),
         _partial("ix_flow_step_runs_error_type", "error_type", where=_HAS_FAILED),
         # For queries of the engine and the sweeper, over the few rows that can match.
-        _partial("ix_flow_step_runs_open", "flow_run_id", "step_key", where=OPEN),
+        _partial("ix_flow_step_runs_open_of_run", "flow_run_id", "step_key", where=OPEN_OF_RUN),
         _partial("ix_flow_step_runs_unadvanced", "flow_run_id", where=UNADVANCED),
         _partial("ix_flow_step_runs_queued", "wake_at", where=QUEUED),
         _partial(

@@ -28,7 +28,7 @@ from typing_extensions import override
 from flowq.adapters.records.sql.payloads import copy_to_json
 from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.reading import call_spec
-from flowq.adapters.records.sql.repository import HELD, RUNS, STEPS, USED
+from flowq.adapters.records.sql.repository import HELD, RUNS, STEPS, USED, state_of
 from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.records.steps.attempt_log import AttemptLog
 from flowq.adapters.records.steps.stored import NODES, STORED_NODES, stored_columns, stored_step
@@ -52,12 +52,12 @@ def _seconds(name: str) -> DbNow:
 _RUN_GOES_ON = exists().where(
     RUNS.c.id == _C.flow_run_id,
     or_(
-        RUNS.c.status == RunState.RUNNING,
+        state_of(RUNS) == RunState.RUNNING,
         # A cancelled program, and its calls that clean up.
-        and_(_C.shielded_until > DbNow(), RUNS.c.status == RunState.CANCELLING),
+        and_(_C.shielded_until > DbNow(), state_of(RUNS) == RunState.CANCELLING),
     ),
 )
-_DUE = and_(_C.status == StepState.RETRYING, _C.wake_at <= DbNow(_EARLY))
+_DUE = and_(state_of(STEPS) == StepState.RETRYING, _C.wake_at <= DbNow(_EARLY))
 
 #: The columns for `claim_of_row`. A program, which is claimed again for each call that has ended,
 #: has its inputs in its definition. SQLite may take `IS NULL` in a RETURNING for false.
@@ -77,7 +77,7 @@ CLAIM_COLUMNS: Final = (
 )
 CLAIMED: Final = (
     update(STEPS)
-    .where(_C.id == bindparam("p_id"), or_(_C.status == StepState.QUEUED, _DUE), _RUN_GOES_ON)
+    .where(_C.id == bindparam("p_id"), or_(state_of(STEPS) == StepState.QUEUED, _DUE), _RUN_GOES_ON)
     .values(
         status=StepState.RUNNING,
         attempt=_C.attempt + 1,
@@ -135,7 +135,7 @@ _CULPRIT = (
     select(_failed_call.c.id)
     .where(
         _failed_call.c.id == bindparam("p_failed_step", type_=_C.failed_step_id.type),
-        _failed_call.c.flow_run_id == _C.flow_run_id,
+        _failed_call.c.flow_run_id.is_not_distinct_from(_C.flow_run_id),  # no condition of an index
         _failed_call.c.status == StepState.FAILED,
     )
     .scalar_subquery()
@@ -161,7 +161,7 @@ _RETRY = Prepared(
 )
 _WAIT = Prepared(_leaving(StepState.WAITING))
 
-_WAITING = update(STEPS).where(_C.id == bindparam("p_id"), _C.status == StepState.WAITING)
+_WAITING = update(STEPS).where(_C.id == bindparam("p_id"), state_of(STEPS) == StepState.WAITING)
 _END_WAITING = {
     StepState.COMPLETED: Prepared(_WAITING.values(status=StepState.COMPLETED, **_RESULT)),
     StepState.FAILED: Prepared(

@@ -33,7 +33,7 @@ from typing_extensions import override
 
 from flowq.adapters.records.runs.repo import FlowRunRepo
 from flowq.adapters.records.sql.prepared import Prepared
-from flowq.adapters.records.sql.repository import RUNS, STEPS
+from flowq.adapters.records.sql.repository import RUNS, STEPS, state_of
 from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.records.steps.attempts import COMPLETED, AttemptWrites, completion_parameters
 from flowq.adapters.records.steps.suspend import NEW_ROW, SUSPENDED, ProgramWrites, call_row
@@ -72,14 +72,14 @@ def _run_is(states: Sequence[RunState]) -> ColumnElement[bool]:
 
     A cancel for whose lock the statement has waited is visible in the program's row only.
     """
-    run = exists().where(RUNS.c.id == _C.flow_run_id, RUNS.c.status.in_(states))
+    run = exists().where(RUNS.c.id == _C.flow_run_id, state_of(RUNS).in_(states))
     return and_(_C.shielded_until.is_(None), run)
 
 
 #: A program that waits, and has seen as many events as the live one.
 _WAITS = select(_C.id).where(
     _C.id == _PROGRAM,
-    _C.status == StepState.WAITING,
+    state_of(STEPS) == StepState.WAITING,
     _C.observed == bindparam("p_after", type_=_C.observed.type),
     _run_is((RunState.RUNNING,)),
 )
@@ -114,7 +114,7 @@ def _suspending(row: Mapping[str, Any], states: Sequence[RunState]) -> Prepared:
         .where(
             _C.id == _PROGRAM,
             _C.lease_token == bindparam("p_token"),
-            _C.status == StepState.RUNNING,
+            state_of(STEPS) == StepState.RUNNING,
             _run_is(states),
         )
         .values(**SUSPENDED)

@@ -12,7 +12,8 @@ from sqlalchemy import Float, bindparam, select, update
 from typing_extensions import override
 
 from flowq.adapters.records.sql.prepared import Prepared
-from flowq.adapters.records.sql.repository import HELD, RUNS, STEPS
+from flowq.adapters.records.sql.repository import HELD, RUNS, STEPS, state_of
+from flowq.adapters.records.sql.tables import LEASED
 from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.records.steps.attempt_log import AttemptLog
 from flowq.adapters.records.steps.attempts import CLAIM_COLUMNS, claim_of_row
@@ -26,10 +27,7 @@ _C = STEPS.c
 
 _RELEASE = Prepared(
     update(STEPS)
-    .where(
-        _C.status == StepState.RUNNING,
-        _C.lease_token.in_(bindparam("p_tokens", expanding=True)),
-    )
+    .where(LEASED, _C.lease_token.in_(bindparam("p_tokens", expanding=True)))
     .values(
         status=StepState.QUEUED,
         attempt=_C.attempt - 1,
@@ -64,7 +62,7 @@ _ENDED = Prepared(
 _HELD = Prepared(
     select(*CLAIM_COLUMNS, _C.lease_token).where(
         _C.id == bindparam("p_id"),
-        _C.status == StepState.RUNNING,
+        state_of(STEPS) == StepState.RUNNING,
         _C.lease_token.is_not(None),
     )
 )

@@ -16,7 +16,7 @@ from sqlalchemy import Float, and_, bindparam, exists, or_, select, true, update
 from typing_extensions import override
 
 from flowq.adapters.records.sql.prepared import Prepared, Row
-from flowq.adapters.records.sql.repository import RUNS, STEPS
+from flowq.adapters.records.sql.repository import RUNS, STEPS, state_of
 from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.records.steps.attempts import (
     CLAIM_COLUMNS,
@@ -50,12 +50,12 @@ _resumed = (
     update(STEPS)
     .where(
         _C.id == bindparam("p_program"),
-        _C.status == StepState.WAITING,
+        state_of(STEPS) == StepState.WAITING,
         RUNS.c.id == _C.flow_run_id,
         # Its run is running, or the program cleans up after a cancel.
         or_(
-            RUNS.c.status == RunState.RUNNING,
-            and_(_C.shielded_until > DbNow(), RUNS.c.status == RunState.CANCELLING),
+            state_of(RUNS) == RunState.RUNNING,
+            and_(_C.shielded_until > DbNow(), state_of(RUNS) == RunState.CANCELLING),
         ),
         exists(select(_done.c.id)),
     )

@@ -28,7 +28,7 @@ from typing_extensions import override
 from flowq.adapters.records.control.signals import SqlSignals
 from flowq.adapters.records.runs.reruns import SqlReruns
 from flowq.adapters.records.sql.prepared import Prepared
-from flowq.adapters.records.sql.repository import HELD, RUNS, STEPS, Repository
+from flowq.adapters.records.sql.repository import HELD, RUNS, STEPS, Repository, state_of
 from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.records.steps.wake import has_ended
 from flowq.core.ids import RunId, StepRunId
@@ -145,14 +145,14 @@ _QUEUE_IF_ENDED = Prepared(
     update(STEPS)
     .where(
         _C.id == bindparam("p_id"),
-        _C.status == _WAITING,
+        state_of(STEPS) == _WAITING,
         exists(select(_one.c.id).where(_one.c.flow_run_id == bindparam("p_run"), _UNSEEN)),
     )
     .values(**_QUEUED)
 )
 _QUEUE_STOPPED = Prepared(
     update(STEPS)
-    .where(_C.id == bindparam("p_id"), _C.status == _WAITING)
+    .where(_C.id == bindparam("p_id"), state_of(STEPS) == _WAITING)
     .values(
         **_QUEUED,
         shielded_until=func.coalesce(_C.shielded_until, DbNow(bindparam("p_cleanup", type_=Float))),

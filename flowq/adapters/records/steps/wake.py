@@ -25,7 +25,7 @@ from sqlalchemy import (
 from typing_extensions import override
 
 from flowq.adapters.records.sql.prepared import Prepared
-from flowq.adapters.records.sql.repository import STEPS, Repository
+from flowq.adapters.records.sql.repository import STEPS, Repository, state_of
 from flowq.adapters.records.sql.types import DbNow, json_text
 from flowq.adapters.records.steps.attempts import COMPLETED, completion_parameters
 from flowq.core.ids import BatchId, RunId, StepRunId, parse_batch
@@ -64,7 +64,7 @@ def has_ended(row: Any) -> Any:
 _OF_BATCH = and_(_one.c.flow_run_id == bindparam("p_run"), _one.c.batch_id == bindparam("p_batch"))
 _READY = Prepared(select(_one.c.id).where(_OF_BATCH, has_ended(_one)).limit(1))
 #: Its lock is taken also while it runs: then it sees ended calls when it suspends.
-TO_WAKE = and_(_C.id == bindparam("p_program"), _C.status.in_((_WAITING, StepState.RUNNING)))
+TO_WAKE = and_(_C.id == bindparam("p_program"), state_of(STEPS).in_((_WAITING, StepState.RUNNING)))
 WAKING = (
     update(STEPS)
     .where(TO_WAKE)

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from typing_extensions import override
 
-from flowq.adapters.records.sql.repository import IS_PAUSED, STEPS, unless_paused
+from flowq.adapters.records.sql.repository import IS_PAUSED, STEPS, state_of, unless_paused
 from flowq.adapters.records.sql.tables import (
     EXPANDED,
     LEASED,
@@ -84,7 +84,14 @@ _TIMED = [
 _OVERDUE = and_(QUEUED, _C.wake_at <= DbNow())
 _UNCLAIMED = select(_C.id, *_PLACE, _C.resends).where(_OVERDUE).order_by(_C.wake_at).limit(_LIMIT)
 _SNOOZE = (
-    _taking(and_(_C.id.in_(bindparam("p_keys", expanding=True)), _OVERDUE), _C.id)
+    _taking(
+        and_(
+            _C.id.in_(bindparam("p_keys", expanding=True)),
+            state_of(STEPS) == StepState.QUEUED,
+            _C.wake_at <= DbNow(),
+        ),
+        _C.id,
+    )
     .values(resends=bindparam("p_resends", type_=Integer), wake_at=unless_paused(_AGAIN))
     .returning(_C.id, case((IS_PAUSED, 1), else_=0))
 )
