@@ -62,12 +62,8 @@ class Graph:
                     f"the output of flow {spec.name!r} refers to {reference.step!r}, "
                     "which is not a step of this flow",
                 )
-        try:
-            TopologicalSorter(dependencies).prepare()
-        except CycleError as error:
-            # graphlib lists each key after a dependency of it, so the arrows read forwards.
-            path = " → ".join(error.args[1])
-            raise InvalidFlow(f"flow {spec.name!r} has a cycle: {path}") from error
+        if any(order[name] >= order[key] for key, names in dependencies.items() for name in names):
+            _check_cycles(spec, dependencies)
         return cls(dependencies, {key: tuple(names) for key, names in gates.items()}, order)
 
     def batches(self, keys: Iterable[str]) -> list[tuple[str, ...]]:
@@ -76,6 +72,15 @@ class Graph:
         for key in keys:
             groups.setdefault(self.dependents[key], []).append(key)
         return [tuple(group) for group in groups.values()]
+
+
+def _check_cycles(spec: FlowSpec, dependencies: Mapping[str, tuple[str, ...]]) -> None:
+    try:
+        TopologicalSorter(dependencies).prepare()
+    except CycleError as error:
+        # graphlib lists each key after a dependency of it, so the arrows read forwards.
+        path = " → ".join(error.args[1])
+        raise InvalidFlow(f"flow {spec.name!r} has a cycle: {path}") from error
 
 
 def _check_lengths(spec: FlowSpec) -> None:

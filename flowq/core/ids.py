@@ -93,8 +93,9 @@ def child_run_id(step_run_id: StepRunId) -> RunId:
 
 def _derived(parent: UUID, name: str) -> UUID:
     """Return a UUID with its parent's time, so that ids of one run are adjacent."""
-    random = sha256(parent.bytes + name.encode()).digest()[:10]
-    number = int.from_bytes(parent.bytes[:6] + random, "big")
+    own = parent.bytes
+    random = sha256(own + name.encode()).digest()[:10]
+    number = int.from_bytes(own[:6] + random, "big")
     version, variant = 0xF << 76, 0x3 << 62
     return UUID(int=number & ~version & ~variant | 7 << 76 | 2 << 62)
 

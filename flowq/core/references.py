@@ -15,7 +15,7 @@ with a lookup. A path works on dicts, lists and objects, keys before attributes.
 skipped step gives the default of its reference, or None; one into a failure gives that failure.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -75,9 +75,7 @@ Lookup = Callable[[Reference], Any]
 
 def as_reference(template: Template) -> Reference | None:
     """Return the reference that a template is, or None when it is something else."""
-    if isinstance(template, Mapping) and REF in template:
-        return Reference(template[REF], tuple(template.get("path", ())))
-    return None
+    return _reference(template) if _is_mapping(template) and REF in template else None
 
 
 def literal(value: Any) -> Template:
@@ -90,19 +88,34 @@ def literal(value: Any) -> Template:
     return value
 
 
-def references(template: Template) -> Iterator[Reference]:
-    """Yield every reference in a template, in reading order."""
-    if isinstance(template, Mapping):
-        reference = as_reference(template)
-        if reference is not None:
-            yield reference
+def references(template: Template) -> list[Reference]:
+    """Return every reference in a template, in reading order."""
+    found: list[Reference] = []
+    _collect(template, found)
+    return found
+
+
+def _collect(template: Template, found: list[Reference]) -> None:
+    items: Iterable[Any] = ()
+    if isinstance(template, list | tuple):
+        items = template
+    elif _is_mapping(template):
+        if REF in template:
+            found.append(_reference(template))
         elif LITERAL not in template and FAILURE not in template:
-            for item in template.values():
-                yield from references(item)
-    elif isinstance(template, list | tuple):
-        for item in template:
-            if type(item) not in SCALARS:  # a generator for each would take most of the time
-                yield from references(item)
+            items = template.values()
+    for item in items:
+        if type(item) not in SCALARS:  # a call for each would take most of the time
+            _collect(item, found)
+
+
+def _is_mapping(template: Template) -> bool:
+    """Return whether it is a mapping; most are dicts, and to ask for that first is much faster."""
+    return type(template) is dict or isinstance(template, Mapping)
+
+
+def _reference(template: Mapping[str, Any]) -> Reference:
+    return Reference(template[REF], tuple(template.get("path", ())))
 
 
 #: The values that marks replace.

@@ -15,13 +15,14 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields, is_dataclass, replace
+from types import CodeType
 from typing import Any, Final, Protocol
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
 from flowq.authoring.calls.refs import Condition, Ref, operation, owner, reference
-from flowq.authoring.calls.tracing import caller
+from flowq.authoring.calls.tracing import caller, source
 from flowq.core.errors import InvalidFlow
 from flowq.core.references import (
     CONCAT,
@@ -75,14 +76,20 @@ class ValueLocation:
     trace: Owner
     subject: str  #: e.g. `argument 'options' of step 'fetch'`.
     path: str = ""  #: Within the value, e.g. `['client'][2]`.
-    source: str | None = None  #: `file:line`; None: that of the author's call.
+    code: CodeType | None = None  #: The function it is in; None: that of the author's call.
     depth: int = 0  #: The number of lists and dicts around it.
     typed: bool = False  #: Whether an annotation says the type of every part.
 
     def inside(self, part: object) -> "ValueLocation":
         """Return the place of one part of the list or dict here."""
         path, depth = f"{self.path}[{part!r}]", self.depth + 1
-        return ValueLocation(self.trace, self.subject, path, self.source, depth, self.typed)
+        return ValueLocation(self.trace, self.subject, path, self.code, depth, self.typed)
+
+    def as_typed(self, typed: bool) -> "ValueLocation":  # noqa: FBT001 - it is the only argument
+        """Return this place, of a value whose annotation says the type of every part, or not."""
+        if typed is self.typed:
+            return self
+        return ValueLocation(self.trace, self.subject, self.path, self.code, self.depth, typed)
 
     def refuse_deep(self) -> None:
         """Refuse a list or dict that is nested too deeply.
@@ -96,9 +103,9 @@ class ValueLocation:
     def error(self, problem: str, hint: str | None = None) -> InvalidFlow:
         """Return an error for this place."""
         inside = f", at {self.path}," if self.path else ""
+        where = caller() if self.code is None else source(self.code)
         return InvalidFlow(
-            f"flow {self.trace.flow!r}: {self.subject}{inside} {problem} "
-            f"({self.source or caller()})",
+            f"flow {self.trace.flow!r}: {self.subject}{inside} {problem} ({where})",
             hint=hint,
         )
 
@@ -151,7 +158,7 @@ def _is_own_template(value: Any, trace: Owner) -> bool:
 def _checked(value: Any, place: ValueLocation, reader: TypeAdapter[Any] | None) -> Any:
     """Return the data of a value, if its reader restores the same value."""
     typed = reader is not None and not has_any(reader)
-    data = _data(value, place if place.typed is typed else replace(place, typed=typed))
+    data = _data(value, place.as_typed(typed))
     if reader is None or data is None or is_plain(reader):
         return data
     if _holds_reference(data) or _holds_lazy(value):

@@ -24,7 +24,7 @@ from flowq.authoring.calls.inputs import InputSchema
 from flowq.authoring.calls.invoke import Mapped, call, call_map, refuse_of_runs
 from flowq.authoring.calls.options import UNSET, Options, Unset, changed
 from flowq.authoring.calls.templates import ValueLocation, to_template
-from flowq.authoring.calls.tracing import Trace, caller, during, source
+from flowq.authoring.calls.tracing import Trace, caller, during
 from flowq.authoring.definitions.enqueueing import Enqueueing
 from flowq.authoring.definitions.functions import checked
 from flowq.authoring.definitions.queueing import QueueingOptions, queueing_of
@@ -77,7 +77,9 @@ class Flow(Enqueueing[P, R]):
             InvalidFlow: the flow's definition cannot run with them.
             Exception: what the flow's function itself raises.
         """
-        return self.type.trace(self.type.validate(self._inputs.bind(args, kwargs)))
+        spec = self.type.trace(self.type.validate(self._inputs.bind(args, kwargs)))
+        Graph.of(spec)
+        return spec
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the flow: within another one as a child run, else as plain Python.
@@ -298,8 +300,6 @@ def _trace(
     trace = Trace(name)
     with during(trace):
         returned = function(**inputs)
-    where = source(inspect.unwrap(function).__code__)
-    output = to_template(returned, ValueLocation(trace, "the return value", source=where))
-    spec = FlowSpec(name=name, steps=tuple(trace.steps), output=output, **facts)
-    Graph.of(spec)
-    return spec
+    code = inspect.unwrap(function).__code__
+    output = to_template(returned, ValueLocation(trace, "the return value", code=code))
+    return FlowSpec(name=name, steps=tuple(trace.steps), output=output, **facts)

@@ -158,7 +158,7 @@ def test_items_of_a_list_are_written_as_each_alone(kind: Any, values: list[Any])
         except InvalidFlow as error:
             return str(error)
 
-    place = ValueLocation(TRACE, "the list of step 'pay'", source="shop.py:1")
+    place = ValueLocation(TRACE, "the list of step 'pay'", code=written.__code__)
     alone = written(
         lambda: [to_template(one, place.inside(i), reader) for i, one in enumerate(values)]
     )
