@@ -82,11 +82,12 @@ class CeleryDispatcher(Dispatcher):
         self._breaker = CircuitBreaker(patience=10)
         self._asking = threading.Lock()
         self._workers: tuple[float, list[Worker]] | None = None
+        self._router: object = None
+        self._known: dict[str, str] = {}  # the queues of tasks, by name
 
     @override
     def send(self, batches: Sequence[Batch]) -> None:
         context = self._context()
-        queues: dict[str, str] = {}
         with self._producer(sum(len(batch.messages) for batch in batches)) as producer:
             for batch in batches:
                 in_chord = batch.in_chord and isinstance(self._app.backend, RedisBackend)
@@ -99,7 +100,7 @@ class CeleryDispatcher(Dispatcher):
                     if in_chord:
                         headers |= {"group": batch.id, "group_index": index}
                     name = message.shadow or message.name
-                    queue = message.queue or self._known_queue(name, queues)
+                    queue = message.queue or self._known_queue(name)
                     self._publish(producer, name, queue, headers, body=body, priority=priority)
 
     @override
@@ -196,15 +197,17 @@ class CeleryDispatcher(Dispatcher):
             priority=priority,  # type: ignore[arg-type]  # None is kombu's own default
         )
 
-    def _known_queue(self, name: str, known: dict[str, str]) -> str:
-        """Return the queue of a task, once for all unless the routes have a function."""
-        if name not in known:
+    def _known_queue(self, name: str) -> str:
+        """Return the queue of a task; asked once for each router, if its routes are only tables."""
+        router: Any = self._app.amqp.router
+        if router is not self._router:
+            self._router, self._known = router, {}
+        queue = self._known.get(name)
+        if queue is None:
             queue = self._queue(name)
-            router: Any = self._app.amqp.router
-            if not all(isinstance(one, MapRoute) for one in router.routes):
-                return queue
-            known[name] = queue
-        return known[name]
+            if all(isinstance(one, MapRoute) for one in router.routes):
+                self._known[name] = queue
+        return queue
 
     def _queue(self, name: str) -> str:
         """Return the queue of a task as Celery chooses it: its own, or that of `task_routes`."""

@@ -116,13 +116,11 @@ class ResultStore:
         if encoded.size > self._threshold:
             return self._store_object(encoded, object_key(run_id, step_id, token))
         data = encoded.data.read_bytes() if isinstance(encoded.data, Path) else encoded.data
-        ref = _ref(
-            encoded, StorageKind.ROW, row_key(step_id, token), sha256(data).hexdigest(), len(data)
-        )
-        if len(data) <= self._inline and encoded.codec in DATA_CODECS:
-            ref = ref.model_copy(update={"data": data.decode()})
-        elif self._cache is not None:
-            self._cache.put(ref.key, data)
+        inline = len(data) <= self._inline and encoded.codec in DATA_CODECS
+        key, sha = row_key(step_id, token), sha256(data).hexdigest()
+        ref = _ref(encoded, StorageKind.ROW, key, sha, len(data), data=data if inline else None)
+        if not inline and self._cache is not None:
+            self._cache.put(key, data)
         return Stored(ref, data)
 
     def give(self, value: Any, *, run_id: RunId, token: LeaseToken, room: int) -> ResultRef:
@@ -139,8 +137,7 @@ class ResultStore:
         data = encoded.data
         if isinstance(data, Path) or encoded.codec not in DATA_CODECS or encoded.size > room:
             return self._store_object(encoded, key).ref
-        ref = _ref(encoded, StorageKind.ROW, key, sha256(data).hexdigest(), len(data))
-        return ref.model_copy(update={"data": data.decode()})
+        return _ref(encoded, StorageKind.ROW, key, sha256(data).hexdigest(), len(data), data=data)
 
     def adopt(
         self, ref: ResultRef, copy: bytes | None, *, step_id: StepRunId, token: LeaseToken
@@ -257,7 +254,15 @@ class ResultStore:
             yield ref.key, data
 
 
-def _ref(encoded: Encoded, place: StorageKind, key: str, sha: str, size: int) -> ResultRef:
+def _ref(
+    encoded: Encoded,
+    place: StorageKind,
+    key: str,
+    sha: str,
+    size: int,
+    *,
+    data: bytes | None = None,
+) -> ResultRef:
     return ResultRef(
         place=place,
         codec=encoded.codec,
@@ -266,6 +271,7 @@ def _ref(encoded: Encoded, place: StorageKind, key: str, sha: str, size: int) ->
         sha256=sha,
         media_type=encoded.media_type,
         length=encoded.length,
+        data=None if data is None else data.decode(),
     )
 
 

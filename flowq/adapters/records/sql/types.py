@@ -234,6 +234,9 @@ _NUMBERS: Final = frozenset("-0123456789")
 _EXACT: Final = 15
 
 
+_decode: Final = json.JSONDecoder().decode  # `json.loads` looks at the type and the options first
+
+
 class Unreadable(dict[str, Any]):
     """Replaces JSON that Python cannot parse, so that the rest of the row can be read."""
 
@@ -241,7 +244,7 @@ class Unreadable(dict[str, Any]):
 def load_json(text: str | bytes) -> Any:
     """Parse a JSON column; `Unreadable` if it is broken or nested too deeply."""
     try:
-        return json.loads(text)
+        return _decode(text if isinstance(text, str) else str(text, "utf-8"))
     except (ValueError, RecursionError) as error:
         return Unreadable({"$unreadable": f"{type(error).__name__}: {error}"[:300]})
 
