@@ -78,7 +78,7 @@ class Flow(Enqueueing[P, R]):
             Exception: what the flow's function itself raises.
         """
         spec = self.type.trace(self.type.validate(self._inputs.bind(args, kwargs)))
-        Graph.of(spec)
+        Graph.of(spec)  # checks it
         return spec
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
