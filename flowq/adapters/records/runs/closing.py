@@ -11,6 +11,7 @@ from sqlalchemy import (
     Float,
     Subquery,
     Update,
+    and_,
     bindparam,
     case,
     cast,
@@ -41,14 +42,21 @@ OPEN = _S.status.in_(tuple(ACTIVE_STEP_STATES))
 #: A row that ended, and not by a cancel of its run.
 DONE = _S.status.in_(DONE_STEP_STATES)
 HAS_OPEN = exists().where(_OF_THIS, OPEN)
-HAS_FAILED = exists().where(_OF_THIS, _S.status == StepState.FAILED, _NODE)
+#: A node that has failed.
+FAILED = and_(_S.status == StepState.FAILED, _NODE)
+HAS_FAILED = exists().where(_OF_THIS, FAILED)
 
 #: A run's rows, summed. Items of a map are counted, not its node.
 _LEAF = _S.map_size.is_(None)
 
 
-def sums(done: ColumnElement[bool] = DONE) -> Subquery:
-    """Return the sums over the rows of the run `p_run`."""
+def sums(done: ColumnElement[bool] = DONE, **counted: ColumnElement[bool]) -> Subquery:
+    """Return the sums over the rows of the run `p_run`.
+
+    Args:
+        done: Which rows count as done.
+        counted: Further conditions, by the names of the counts of the rows that meet them.
+    """
     return (
         select(
             bindparam("p_run", type_=RUNS.c.id.type).label("run_id"),
@@ -57,6 +65,7 @@ def sums(done: ColumnElement[bool] = DONE) -> Subquery:
             func.coalesce(func.sum(_S.tokens_used), 0).label("tokens"),
             total_cost(_S.cost_estimate).label("cost"),
             func.coalesce(func.sum(_S.unpriced_calls), 0).label("unpriced"),
+            *(func.count().filter(one).label(name) for name, one in counted.items()),
         )
         .where(_OF_THIS)
         .subquery("sums")
@@ -99,13 +108,15 @@ def closing(outputs: ColumnElement[Any], known: Subquery) -> Update:
     )
 
 
-def if_clean(close: Update, is_open: ColumnElement[bool] = OPEN) -> Update:
-    """Return an UPDATE that closes a run only if all of it has gone well, and none is open."""
+def if_clean(close: Update, *none: ColumnElement[bool]) -> Update:
+    """Return an UPDATE that closes a run only if all of it has gone well.
+
+    Args:
+        close: The UPDATE.
+        none: That no row is open, and no node has failed.
+    """
     return close.where(
-        RUNS.c.status == RunState.RUNNING,
-        RUNS.c.cancel_requested_at.is_(None),
-        ~exists().where(_OF_THIS, is_open),
-        ~HAS_FAILED,
+        RUNS.c.status == RunState.RUNNING, RUNS.c.cancel_requested_at.is_(None), *none
     )
 
 
@@ -117,7 +128,7 @@ _CLOSED = closing(
     func.coalesce(_RECORDED, bindparam("p_outputs", type_=RUNS.c.outputs.type)), _SUMS
 )
 CLOSE = Prepared(_CLOSED.values(stop_unless(RUNS.c.error_message.is_not(None))))
-CLOSE_IF_CLEAN = Prepared(if_clean(_CLOSED))
+CLOSE_IF_CLEAN = Prepared(if_clean(_CLOSED, ~HAS_OPEN, ~HAS_FAILED))
 _CURRENT = (
     select(_S.step_key)
     .where(_OF_THIS, _S.status == StepState.RUNNING)

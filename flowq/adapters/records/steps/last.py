@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy import bindparam, exists, or_, select, true
 from typing_extensions import override
 
-from flowq.adapters.records.runs.closing import DONE, OPEN, closing, if_clean, sums
+from flowq.adapters.records.runs.closing import DONE, FAILED, OPEN, closing, if_clean, sums
 from flowq.adapters.records.runs.repo import FlowRunRepo
 from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.repository import RUNS, STEPS
@@ -30,10 +30,13 @@ _locked = (
     .cte("locked")
 )
 _ended = COMPLETED.where(exists(select(_locked.c.id))).returning(_C.id).cte("ended")
+#: One pass over the rows: a question for each condition would be planned and read on its own.
+_sums = sums(or_(DONE, _THIS_STEP), open=OPEN & ~_THIS_STEP, failed=FAILED)
 _closed = (
     if_clean(
-        closing(bindparam("p_outputs", type_=_C.outputs.type), sums(or_(DONE, _THIS_STEP))),
-        OPEN & ~_THIS_STEP,
+        closing(bindparam("p_outputs", type_=_C.outputs.type), _sums),
+        _sums.c.open == 0,
+        _sums.c.failed == 0,
     )
     .where(exists(select(_ended.c.id)))
     .returning(RUNS.c.id)
