@@ -62,6 +62,21 @@ def test_the_newest_definition_is_kept_whatever_its_size() -> None:
     assert kept(mapped(["x" * 10_000] * 100), 1000, 3) == 1
 
 
+@given(st.lists(st.tuples(st.sampled_from(("add", "forget", "look")), st.integers(0, 2))))
+def test_cache_has_what_was_added_and_not_forgotten(done: list[tuple[str, int]]) -> None:
+    runs = [Definition(RunId(uuid4()), "flow", None, None, mapped([1])) for _ in range(3)]
+    cache, there = DefinitionCache(cast("Any", None)), set[int]()
+    for what, which in done:
+        if what == "add":
+            cache.add(runs[which])
+            there.add(which)
+        elif what == "forget":
+            cache.forget(runs[which].run_id)
+            there.discard(which)
+        known = cache.cached(runs[which].run_id)
+        assert (known is not None and known.definition is runs[which]) is (which in there)
+
+
 @given(st.lists(JSON))
 def test_footprint_grows_with_each_value(items: list[Any]) -> None:
     assert footprint(mapped([*items, "text"])) > footprint(mapped(items))
