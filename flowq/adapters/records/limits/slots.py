@@ -29,6 +29,7 @@ from typing_extensions import override
 
 from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.repository import (
+    GOES_ON,
     RUNS,
     SLOTS,
     STEPS,
@@ -40,7 +41,7 @@ from flowq.adapters.records.sql.repository import (
 from flowq.adapters.records.sql.types import DbNow
 from flowq.core.ids import LeaseToken, RunId, StepRunId
 from flowq.core.limits.slots import Limit
-from flowq.core.states import TERMINAL_STEP_STATES, RunState, StepState
+from flowq.core.states import TERMINAL_STEP_STATES, StepState
 from flowq.engine.model.rows import StepRef
 from flowq.engine.ports.limits.slots import Limits
 
@@ -131,14 +132,7 @@ WAIT: Final = by_dialect(WAITS, _waiting)
 _MAKE: Final = by_dialect(SLOTS, lambda new: new.on_conflict_do_nothing())
 
 #: Steps that may be sent: still parked, of a running run.
-_MAY_GO: Final = and_(
-    state_of(STEPS) == StepState.QUEUED,
-    or_(
-        state_of(RUNS) == RunState.RUNNING,
-        # It cleans up after a cancelled program.
-        and_(state_of(RUNS) == RunState.CANCELLING, _C.shielded_until > _NOW),
-    ),
-)
+_MAY_GO: Final = and_(state_of(STEPS) == StepState.QUEUED, GOES_ON)
 LINE: Final = (
     select(_W.step_run_id)
     .join(STEPS, _C.id == _W.step_run_id)

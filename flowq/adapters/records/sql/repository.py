@@ -23,6 +23,7 @@ from sqlalchemy import (
     case,
     exists,
     func,
+    or_,
     select,
     type_coerce,
 )
@@ -75,6 +76,12 @@ HELD: Final = and_(
     STEPS.c.id == bindparam("p_id"),
     STEPS.c.lease_token == bindparam("p_token"),
     state_of(STEPS) == StepState.RUNNING,
+)
+#: Whether the run of a step goes on, beside `RUNS.c.id == STEPS.c.flow_run_id`: it is running, or
+#: the step belongs to a cancelled program that cleans up.
+GOES_ON: Final = or_(
+    state_of(RUNS) == RunState.RUNNING,
+    and_(STEPS.c.shielded_until > DbNow(), state_of(RUNS) == RunState.CANCELLING),
 )
 #: The `wake_at` of a parked step: in a hundred years.
 PARKED: Final = DbNow(36_500 * 86_400.0)

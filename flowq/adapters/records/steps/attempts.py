@@ -28,14 +28,14 @@ from typing_extensions import override
 from flowq.adapters.records.sql.payloads import copy_to_json
 from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.reading import call_spec
-from flowq.adapters.records.sql.repository import HELD, RUNS, STEPS, USED, state_of
+from flowq.adapters.records.sql.repository import GOES_ON, HELD, RUNS, STEPS, USED, state_of
 from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.records.steps.attempt_log import AttemptLog
 from flowq.adapters.records.steps.stored import NODES, STORED_NODES, stored_columns, stored_step
 from flowq.core.ids import LeaseToken, RunId, StepRunId
 from flowq.core.results import StorageKind
 from flowq.core.spec import Gate
-from flowq.core.states import AttemptEnd, RunState, StepState
+from flowq.core.states import AttemptEnd, StepState
 from flowq.core.usage import Usage
 from flowq.engine.model.rows import Claim, Outcome, ReleasePlan
 from flowq.engine.ports.steps import AttemptRows
@@ -49,14 +49,7 @@ def _seconds(name: str) -> DbNow:
     return DbNow(bindparam(name, type_=Float))
 
 
-_RUN_GOES_ON = exists().where(
-    RUNS.c.id == _C.flow_run_id,
-    or_(
-        state_of(RUNS) == RunState.RUNNING,
-        # A cancelled program, and its calls that clean up.
-        and_(_C.shielded_until > DbNow(), state_of(RUNS) == RunState.CANCELLING),
-    ),
-)
+_RUN_GOES_ON = exists().where(RUNS.c.id == _C.flow_run_id, GOES_ON)
 _DUE = and_(state_of(STEPS) == StepState.RETRYING, _C.wake_at <= DbNow(_EARLY))
 
 #: The columns for `claim_of_row`. A program, which is claimed again for each call that has ended,

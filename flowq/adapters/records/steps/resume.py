@@ -12,11 +12,11 @@ there it is one transaction.
 from datetime import timedelta
 from typing import Final
 
-from sqlalchemy import Float, and_, bindparam, exists, or_, select, true, update
+from sqlalchemy import Float, bindparam, exists, select, true, update
 from typing_extensions import override
 
 from flowq.adapters.records.sql.prepared import Prepared, Row
-from flowq.adapters.records.sql.repository import RUNS, STEPS, state_of
+from flowq.adapters.records.sql.repository import GOES_ON, RUNS, STEPS, state_of
 from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.records.steps.attempts import (
     CLAIM_COLUMNS,
@@ -35,7 +35,7 @@ from flowq.adapters.records.steps.program_reads import (
 )
 from flowq.adapters.records.steps.wake import WAKE, WAKING, ProgramWakes
 from flowq.core.ids import BatchId, StepRunId
-from flowq.core.states import RunState, StepState
+from flowq.core.states import StepState
 from flowq.engine.model.programs import CalledRow, ResumedProgram, Resuming, WokenProgram
 from flowq.engine.model.rows import Claim, Outcome, StoredStep
 
@@ -52,11 +52,7 @@ _resumed = (
         _C.id == bindparam("p_program"),
         state_of(STEPS) == StepState.WAITING,
         RUNS.c.id == _C.flow_run_id,
-        # Its run is running, or the program cleans up after a cancel.
-        or_(
-            state_of(RUNS) == RunState.RUNNING,
-            and_(_C.shielded_until > DbNow(), state_of(RUNS) == RunState.CANCELLING),
-        ),
+        GOES_ON,
         exists(select(_done.c.id)),
     )
     .values(

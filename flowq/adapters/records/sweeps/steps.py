@@ -81,14 +81,15 @@ _TIMED = [
     for kind, values in ENDINGS.items()
 ]
 
-_OVERDUE = and_(QUEUED, _C.wake_at <= DbNow())
+_PAST = _C.wake_at <= DbNow()
+_OVERDUE = and_(QUEUED, _PAST)
 _UNCLAIMED = select(_C.id, *_PLACE, _C.resends).where(_OVERDUE).order_by(_C.wake_at).limit(_LIMIT)
 _SNOOZE = (
     _taking(
         and_(
             _C.id.in_(bindparam("p_keys", expanding=True)),
             state_of(STEPS) == StepState.QUEUED,
-            _C.wake_at <= DbNow(),
+            _PAST,
         ),
         _C.id,
     )
