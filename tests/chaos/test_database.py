@@ -45,7 +45,7 @@ def test_postgres_that_ends_all_connections(play: Play, database: Database) -> N
         for done in (5, 15, 25, 35):
             wait_for_effects(chaos, done)
             with chaos.outage():
-                assert database.end_connections() > 0
+                database.end_connections()
 
         chaos.check()
         assert worker.poll() is None
@@ -94,7 +94,7 @@ def test_pooler_whose_servers_end(play: Play, database: Database) -> None:
         for done in (5, 15, 25):
             wait_for_effects(chaos, done)
             with chaos.outage():
-                assert database.end_connections() > 0
+                database.end_connections()
 
         chaos.check()
         assert worker.poll() is None

@@ -120,15 +120,16 @@ class Database:
         servers.administer(address, "ALTER SYSTEM RESET default_transaction_read_only")
         servers.administer(address, "SELECT pg_reload_conf()")
 
-    def end_connections(self) -> int:
-        """End every other connection; returns how many there were."""
+    def end_connections(self) -> None:
+        """End every other connection, and at least one: those just ended come back in a while."""
         statement = """SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
             WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"""
         address = self._files.address.set(drivername="postgresql").render_as_string()
         with psycopg.connect(address, autocommit=True) as connection:
-            row = connection.execute(statement).fetchone()
-        assert row is not None
-        return int(row[0])
+            wait_until(
+                lambda: connection.execute(statement).fetchone() != (0,),
+                what="a connection was ended",
+            )
 
 
 @contextmanager
