@@ -17,7 +17,7 @@ from flowq import bootstrap
 from flowq.client.awaiting import until_ended, within
 from flowq.client.events import RunEvents
 from flowq.client.rerunning import Rerunning
-from flowq.client.waiting import not_there, standing, too_late, wait
+from flowq.client.waiting import FoundRun, not_there, read_status, too_late, wait
 from flowq.core.errors import RunCancelled, RunFailed, RunNotFound
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
@@ -69,7 +69,7 @@ class Run(Rerunning, Generic[R_co]):
     @property
     def status(self) -> RunState:
         """The state of the run now."""
-        return standing(self.id)[0]
+        return read_status(self.id).state
 
     @property
     def progress(self) -> float:
@@ -99,7 +99,7 @@ class Run(Rerunning, Generic[R_co]):
             ResultTimeout: it did not end in time. The run continues.
             WouldBlock: it is not finished, and a worker runs this; see `flowq.allow_waiting`.
         """
-        return self._follow(timeout)[1]
+        return self._follow(timeout)[1].state
 
     async def aresult(self, timeout: float | None = None) -> R_co:  # noqa: ASYNC109 - see `result`
         """Wait for the run without blocking the event loop; arguments and errors as of `result`.
@@ -107,7 +107,7 @@ class Run(Rerunning, Generic[R_co]):
         All runs that a process awaits share one thread and one connection to the database.
         """
         last, state = await self._afollow(timeout)
-        return await asyncio.to_thread(_value, last, state)
+        return await asyncio.to_thread(_value, last, FoundRun(state))
 
     async def await_end(self, timeout: float | None = None) -> RunState:  # noqa: ASYNC109
         """Like `wait`, without blocking the event loop."""
@@ -154,14 +154,16 @@ class Run(Rerunning, Generic[R_co]):
         """
         await within(session, partial(self.send_signal, name, payload))
 
-    def _follow(self, timeout: float | None) -> "tuple[Run[R_co], RunState]":
-        """Wait for the last run as which this one continues; return that, and its state."""
+    def _follow(
+        self, timeout: float | None, *, output: bool = False
+    ) -> "tuple[Run[R_co], FoundRun]":
+        """Wait for the last run as which this one continues; return that, and its row."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        last, (state, following) = self, wait(self.id, self.flow_name, timeout, deadline)
-        while state is RunState.COMPLETED and following is not None:
-            last = replace(last, id=following)
-            state, following = wait(last.id, last.flow_name, timeout, deadline)
-        return last, state
+        last, found = self, wait(self.id, self.flow_name, timeout, deadline, output=output)
+        while found.state is RunState.COMPLETED and found.following is not None:
+            last = replace(last, id=found.following)
+            found = wait(last.id, last.flow_name, timeout, deadline, output=output)
+        return last, found
 
     def events(
         self, after: str | None = None, *, timeout: float | None = None, wait: bool = True
@@ -334,19 +336,19 @@ class Run(Rerunning, Generic[R_co]):
             RunCancelled: it was cancelled; the message has the reason that was given.
             ResultMissing: it completed, but a large result is missing in the store.
         """
-        last, state = self._follow(timeout)
-        return _value(last, state)
+        last, found = self._follow(timeout, output=True)
+        return _value(last, found)
 
 
-def _value(run: Run[R], state: RunState) -> R:
+def _value(run: Run[R], found: FoundRun) -> R:
     """Return the result of a run that is finished."""
-    if state is not RunState.COMPLETED:
+    if found.state is not RunState.COMPLETED:
         error = run.view().error or "no reason was recorded"
-        kind = RunFailed if state is RunState.FAILED else RunCancelled
-        raise kind(f"run {run.id} {state}: {error}", hint=f"flowq runs show {run.id}")
+        kind = RunFailed if found.state is RunState.FAILED else RunCancelled
+        raise kind(f"run {run.id} {found.state}: {error}", hint=f"flowq runs show {run.id}")
     engine = bootstrap.engine()
     definition = engine.definitions.get(run.id).definition
-    value = output(engine, definition)
+    value = output(engine, definition, found.nodes)
     flow = registry.flows.get(run.flow_name)
     if flow is None:
         return value  # type: ignore[no-any-return]

@@ -4,7 +4,7 @@ A run keeps the graph that it began with, so a definition never changes. Most ha
 but one with large literal values may have megabytes: the cache is bounded in number and in bytes.
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
@@ -112,6 +112,13 @@ class RunDefinition:
             return []
         named = dict.fromkeys(ref.step for ref in references(spec.step(key).arguments))
         return [name for name in named if name not in spec.given]
+
+    @cached_property
+    def output_reads(self) -> Sequence[str]:
+        """The keys of the nodes that the output of the run names, if they are a few."""
+        spec = self.definition.spec
+        named = {ref.step for ref in references(spec.output)} - spec.given.keys()
+        return sorted(named) if len(named) <= _MAX_SIBLINGS else ()
 
     def release_plan(self, key: str, resend_after: timedelta) -> ReleasePlan | None:
         """Return how the dependents of a step are queued if it completes last, if they are plain.

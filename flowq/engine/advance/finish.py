@@ -6,6 +6,7 @@ UPDATE, so if both see it, one of them closes the run.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -20,7 +21,7 @@ from flowq.engine.advance.resolve import lookup
 from flowq.engine.advance.starting import key_is_free
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
-from flowq.engine.model.rows import Claim, Definition, Outcome, RunEnding
+from flowq.engine.model.rows import Claim, Definition, Outcome, RunEnding, StoredStep
 from flowq.engine.model.stops import StopReason
 from flowq.engine.ports import Transaction
 
@@ -194,15 +195,18 @@ def _recorded_as(definition: Definition) -> str | None:
     return source.step
 
 
-def output(engine: Engine, definition: Definition) -> Any:
+def output(engine: Engine, definition: Definition, nodes: Sequence[StoredStep] = ()) -> Any:
     """Return the output of a completed run, as plain values.
+
+    Args:
+        nodes: Nodes that have been read already.
 
     Raises:
         ResultMissing: a recorded result is missing in the store.
         StepError: the output names a part that a result does not have.
     """
     template = definition.spec.output
-    return resolve(template, lookup(engine, definition.run_id, references(template)))
+    return resolve(template, lookup(engine, definition.run_id, references(template), nodes))
 
 
 def _readable_outputs(engine: Engine, definition: Definition) -> Any:

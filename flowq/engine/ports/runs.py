@@ -48,9 +48,6 @@ class RunRows(Protocol):
     def status(self, run_id: RunId) -> RunState | None:
         """Read the state of a run."""
 
-    def status_and_next(self, run_id: RunId) -> tuple[RunState, RunId | None] | None:
-        """Read the state of a run, and as which run it continues."""
-
     def states(self, run_ids: Sequence[RunId]) -> dict[RunId, RunState]:
         """Read the states of runs; deleted ones are left out."""
 

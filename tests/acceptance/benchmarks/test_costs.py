@@ -19,7 +19,7 @@ STEPS: Final = 100
 BOUNDS: Final = {
     "1 -> n -> 1": (3.0, 1.1, 18, 2_800),
     "chain": (3.0, 1.1, 5, 3_500),
-    "diamonds of 5": (3.4, 1.1, 7, 3_900),
+    "diamonds of 5": (3.2, 1.1, 7, 3_900),
     "program": (4.9, 2.0, 7, 5_400),
     "program, local steps": (2.0, 0.1, 3, 3_000),
 }

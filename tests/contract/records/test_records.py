@@ -569,6 +569,24 @@ def test_copies_come_back_byte_for_byte(records: SqlRecords, codec: str, data: b
     assert records.autocommit(lambda tx: tx.steps.stored(run_id, ["a"]))[0].result == done.result
 
 
+def test_status_comes_with_nodes_once_the_run_has_completed(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", "b", queued=True))
+    for key in ("a", "b"):
+        one = claimed(records, run_id, key)
+        records.autocommit(lambda tx: tx.steps.complete(one, stored(one, b"1"), advanced=True))
+
+    def status(run_id: RunId, *keys: str) -> tuple[Any, ...] | None:
+        found = records.autocommit(lambda tx: tx.steps.status_and_nodes(run_id, keys))
+        return found and (*found[:2], {node.key: node.status for node in found[2]})
+
+    assert status(run_id, "a") == (RunState.RUNNING, None, {})
+    records.autocommit(lambda tx: tx.runs.close(run_id, RunState.COMPLETED))
+    both = dict.fromkeys(("a", "b"), StepState.COMPLETED)
+    assert status(run_id, "a", "b", "none") == (RunState.COMPLETED, None, both)
+    assert status(run_id) == (RunState.COMPLETED, None, {})
+    assert status(RunId(uuids.uuid7()), "a") is None
+
+
 # --- advance -------------------------------------------------------------------------------------
 
 

@@ -50,7 +50,6 @@ from flowq.engine.model.stops import StopReason
 _S = STEPS.c
 _THIS = RUNS.c.id == bindparam("p_run")
 _STATUS = Prepared(select(RUNS.c.status).where(_THIS))
-_STATUS_AND_NEXT = Prepared(select(RUNS.c.status, RUNS.c.continued_as).where(_THIS))
 _STATES = Prepared(
     select(RUNS.c.id, RUNS.c.status).where(RUNS.c.id.in_(bindparam("p_keys", expanding=True)))
 )
@@ -233,11 +232,6 @@ class FlowRunRepo(RunInserts, RunStarts, RunCancels, RunPauses):
     def status(self, run_id: RunId) -> RunState | None:
         state = self._run(_STATUS, {"p_run": run_id}).scalar()
         return None if state is None else RunState(state)
-
-    @override
-    def status_and_next(self, run_id: RunId) -> tuple[RunState, RunId | None] | None:
-        row = self._run(_STATUS_AND_NEXT, {"p_run": run_id}).first()
-        return None if row is None else (RunState(row[0]), row[1] and RunId(row[1]))
 
     @override
     def states(self, run_ids: Sequence[RunId]) -> dict[RunId, RunState]:

@@ -4,18 +4,18 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Text, bindparam, cast, func, select
+from sqlalchemy import Text, and_, bindparam, cast, func, select
 from typing_extensions import override
 
 from flowq.adapters.records.sql.payloads import copy_from_text
 from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.reading import result_ref
-from flowq.adapters.records.sql.repository import STEPS, Repository
+from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository
 from flowq.adapters.records.sql.tables import FlowStepRun
 from flowq.adapters.records.steps.stored import NODES, STORED_NODES, stored_columns, stored_step
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.results import step_of_key
-from flowq.core.states import ACTIVE_STEP_STATES, StepState
+from flowq.core.states import ACTIVE_STEP_STATES, RunState, StepState
 from flowq.engine.model.rows import StepProgress, StepRef, StoredStep
 from flowq.engine.ports.steps import ReadRows
 
@@ -52,6 +52,21 @@ _COPIES = select(_C.id, _C.result, cast(_C.outputs, Text)).where(
     _C.id.in_(bindparam("p_keys", expanding=True))
 )
 _OPEN_STEP = select(_C.id).where(_RUN, _C.status.in_(_OPEN)).limit(1)
+_node = STEPS.alias("node")
+_STATUS_AND_NODES = Prepared(
+    select(RUNS.c.status, RUNS.c.continued_as, *stored_columns(_node))
+    .outerjoin_from(
+        RUNS,
+        _node,
+        and_(
+            RUNS.c.status == RunState.COMPLETED,
+            _node.c.flow_run_id == RUNS.c.id,
+            _node.c.step_key.in_(bindparam("p_keys", expanding=True)),
+            _node.c.map_index.is_(None),
+        ),
+    )
+    .where(RUNS.c.id == bindparam("p_run"))
+)
 _ANY_OPEN = Prepared(_OPEN_STEP)
 _OPEN_ITEM = Prepared(
     _OPEN_STEP.where(_C.step_key == bindparam("p_key"), _C.map_index.is_not(None))
@@ -141,6 +156,17 @@ class StepReads(Repository, ReadRows):
     def stored(self, run_id: RunId, keys: Sequence[str]) -> list[StoredStep]:
         rows = self._run_parts(STORED_NODES, {"p_run": run_id}, keys)
         return [stored_step(row) for row in rows]
+
+    @override
+    def status_and_nodes(
+        self, run_id: RunId, keys: Sequence[str]
+    ) -> tuple[RunState, RunId | None, list[StoredStep]] | None:
+        rows = self._run(_STATUS_AND_NODES, {"p_run": run_id, "p_keys": list(keys)}).all()
+        if not rows:
+            return None
+        state, following = rows[0][:2]
+        nodes = [stored_step(row[2:]) for row in rows if row[2] is not None]
+        return RunState(state), following and RunId(following), nodes
 
     @override
     def item(self, run_id: RunId, key: str, index: int) -> StoredStep | None:

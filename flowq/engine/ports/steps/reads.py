@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from flowq.core.ids import RunId, StepRunId
-from flowq.core.states import StepState
+from flowq.core.states import RunState, StepState
 from flowq.engine.model.rows import StepProgress, StepRef, StoredStep
 
 
@@ -34,6 +34,11 @@ class ReadRows(Protocol):
 
     def stored(self, run_id: RunId, keys: Sequence[str]) -> list[StoredStep]:
         """Return nodes by key, as readers of results see them."""
+
+    def status_and_nodes(
+        self, run_id: RunId, keys: Sequence[str]
+    ) -> tuple[RunState, RunId | None, list[StoredStep]] | None:
+        """Return the state of a run, as which run it continues, and nodes if it has completed."""
 
     def item(self, run_id: RunId, key: str, index: int) -> StoredStep | None:
         """Return one item of a map."""
