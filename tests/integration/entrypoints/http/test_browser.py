@@ -87,6 +87,6 @@ def test_documentation_is_shown_without_the_web(played: Stage, browser: Browser)
         expect(start).to_contain_text(f"curl -s '{address}/api/runs/{{run_id}}/pause' --json")
         start.locator("a", has_text="RunStatus").first.click()
         expect(tab.locator("#RunStatus")).to_contain_text('"flow_name"')
-        assert tab.locator("#RunStatus").get_attribute("open") is not None
+        expect(tab.locator("#RunStatus")).to_have_attribute("open", "")
         assert not wrong
         tab.close()
