@@ -90,4 +90,4 @@ class RunEvents:
     def _too_late(self) -> Exception:
         assert self._timeout is not None
         engine = bootstrap.engine()
-        return timed_out(engine, self._run_id, "has not ended", self._timeout)
+        return timed_out(engine, self._run_id, "is not finished", self._timeout)

@@ -292,7 +292,7 @@ def raise_budget(
         if ending is None:
             return None
         if ending.status in TERMINAL_RUN_STATES:
-            raise InvalidInput(f"run {run_id} has ended: it is {ending.status}")
+            raise InvalidInput(f"run {run_id} is finished: it is {ending.status}")
         old = tx.runs.budgets([run_id]).get(run_id) or BudgetSpec()
         _check_raise(run_id, "usd", old.usd, dollar)
         _check_raise(run_id, "tokens", old.tokens, token)

@@ -94,7 +94,7 @@ def follow(
             break
         if left <= 0:
             assert timeout is not None
-            raise timed_out(engine, run_id, "has not ended", timeout)
+            raise timed_out(engine, run_id, "is not finished", timeout)
         yield from reader.next(left)
     if reader.ended:
         yield from reader.end()

@@ -197,7 +197,7 @@ def _fixed_inputs(old: OldRun) -> InvalidInput:
 def _refuse_open(old: OldRun) -> None:
     if old.status not in TERMINAL_RUN_STATES:
         raise InvalidInput(
-            f"run {old.id} is {old.status}: only a run that has ended can be rerun",
+            f"run {old.id} is {old.status}: only a finished run can be rerun",
             hint=f"wait for its end, or cancel it first: flowq runs cancel {old.id}",
         )
     if old.continued_as is not None:

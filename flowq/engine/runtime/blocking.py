@@ -51,7 +51,7 @@ def would_block(
         return WouldBlock(
             f"the program {program.flow!r} waits for run {run_id} of {flow_name!r}, and would "
             "block "
-            "its worker until that run has ended",
+            "its worker until that run is finished",
             hint="await the flow as a child run: result = await other_flow(…)",
         )
     if step is None and not serves_tasks():
@@ -59,7 +59,7 @@ def would_block(
     who = f"step {step.key!r} of run {step.run_id}" if step else "code that a Celery worker runs"
     return WouldBlock(
         f"{who} waits for run {run_id} of {flow_name!r}, and would block a process of the worker "
-        "until that run has ended; if all processes wait, none is left to run it",
+        "until that run is finished; if all processes wait, none is left to run it",
         hint="call the flow in a flow, as a child run; or, where another worker runs it: "
         "with flowq.allow_waiting(): …",
     )

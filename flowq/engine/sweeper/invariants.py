@@ -28,10 +28,10 @@ _READABLE: Final = Invariant("readable", "The flow of every run can be read.")
 _NODES: Final = Invariant("nodes", "A run has exactly the nodes of its spec.")
 _DEPENDENCIES: Final = Invariant(
     "dependencies",
-    "A pending step counts those of its dependencies that have not ended and been advanced; "
+    "A pending step counts those of its dependencies that are not terminal and advanced; "
     "any other that was not cancelled has none.",
 )
-_ORDER: Final = Invariant("order", "A step begins after all that it depends on has ended.")
+_ORDER: Final = Invariant("order", "A step begins after all its dependencies are terminal.")
 _READY: Final = Invariant("ready", "A step of a running run that waits for nothing is queued.")
 _ATTEMPTS: Final = Invariant("attempts", "No step was tried more often than its retry policy says.")
 _ALLOWED: Final = Invariant(
@@ -162,7 +162,7 @@ def _of_node(
     elif node.status is not StepState.CANCELLED:
         still = [one.key for one in before if not _has_ended(one)]
         if still:
-            yield _DEPENDENCIES, f"it is {node.status}, but {still} have not ended"
+            yield _DEPENDENCIES, f"it is {node.status}, but {still} are not terminal"
     if node.started_at is None:
         return
     for one in before:

@@ -151,7 +151,7 @@ def delete_now(engine: Engine, run_id: RunId) -> int:
     deleted = delete_run(engine, run_id)
     if not deleted:
         raise InvalidInput(
-            f"run {run_id} cannot be deleted: a child run has not ended, or a rerun exists",
+            f"run {run_id} cannot be deleted: a child run is not finished, or a rerun exists",
             hint="delete the rerun first",
         )
     logger.info("deleted run %s on request", run_id, extra={"action": "delete", "runs": deleted})

@@ -281,7 +281,7 @@ def _advance(engine: Engine, ended: Sequence[BatchId]) -> None:
         return
     batches = list(dict.fromkeys(ended))
     extra = {"action": "advance", "batches": len(batches)}
-    logger.info("advancing %d batches that had ended", len(batches), extra=extra)
+    logger.info("advancing %d finished batches", len(batches), extra=extra)
     for priority, group in by_priority(engine, batches).items():
         engine.dispatcher.send_advance(group, priority=priority)
 

@@ -83,7 +83,7 @@ def done_bar(done: int, total: int) -> str:
     """Return how many steps have ended, as a bar that `flowq.js` updates."""
     ended = percent(done, total)
     return (
-        f'<span class="flowq-track" role="progressbar" aria-label="Steps that have ended" '
+        f'<span class="flowq-track" role="progressbar" aria-label="Terminal steps" '
         f'aria-valuemin="0" aria-valuemax="100" aria-valuenow="{ended}" data-progress="{ended}">'
         f'<span class="flowq-bar progress-bar" style="width:{ended}%"></span></span>'
     )

@@ -223,7 +223,7 @@ class Control:
             assert state.error is not None
             raise PlaybookFailed(state.error_step, state.error, state.error_attempt)
         if not self.is_done:
-            raise FlowqError(f"execution {state.execution_id} has not ended")
+            raise FlowqError(f"execution {state.execution_id} is not finished")
         return Outcome("completed", state.final_step, state.final_result)
 
 

@@ -399,7 +399,7 @@ def test_run_is_cancelled_after_a_question(site: Site, tmp_path: Path) -> None:
     assert "Cancel run…" not in page
     too_late = site.get(f"/flows/{run_id}/cancel")
     assert 409 == too_late.status_code
-    assert "is cancelled: “Cancel run” needs a run that has not ended" in too_late.text
+    assert "is cancelled: “Cancel run” needs a run that is not finished" in too_late.text
 
 
 def test_run_is_paused_and_resumed(site: Site) -> None:

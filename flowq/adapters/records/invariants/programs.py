@@ -50,7 +50,7 @@ _PROGRAM_FURTHER = exists().where(
 PROGRAM_CHECKS: Final = (
     Check(
         "program waits",
-        "A program that waits has a call that is open, and none that has ended without its notice; "
+        "A program that waits has an open call, and no terminal call that it has not noticed; "
         "what it waits for can be read.",
         [
             steps(
@@ -60,7 +60,7 @@ PROGRAM_CHECKS: Final = (
             ),
             steps(
                 and_(_WAITS, _UNSEEN, R.status == RunState.RUNNING),
-                "a call of it has ended, and it was not woken",
+                "a call of it is terminal, and it was not woken",
                 of=STEPS.join(RUNS),
             ),
             steps(of_unknown_kind(STEPS), "what it waits for cannot be read"),
@@ -68,7 +68,7 @@ PROGRAM_CHECKS: Final = (
     ),
     Check(
         "calls",
-        "Only a program has calls; what it has seen end has ended, each at a place of its own.",
+        "Only a program has calls; what it has seen end is terminal, each at a place of its own.",
         [
             steps(and_(CALLED, ~_PROGRAM_FURTHER), "its place is {observed}, no program has it"),
             steps(and_(CALLED, S.observed.is_not(None), ~ENDED), "it was seen to end, and is open"),

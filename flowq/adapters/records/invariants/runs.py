@@ -196,11 +196,11 @@ _NOT_RUN = steps(
 
 RUN_CHECKS: Final = (
     Check("run moves", "A run that is open has a step that will move it.", [_AT_REST]),
-    Check("run ends", "Exactly the runs that have ended have an end time.", [_TIMES]),
-    Check("run is whole", "All steps of a run that has ended have ended.", [_STILL_OPEN]),
+    Check("run ends", "Exactly the terminal runs have an end time.", [_TIMES]),
+    Check("run is whole", "All steps of a terminal run are terminal.", [_STILL_OPEN]),
     Check(
         "run totals",
-        "Totals and progress of a run that has ended are sums over its steps.",
+        "Totals and progress of a terminal run are sums over its steps.",
         [_TOTALS],
     ),
     Check(

@@ -207,7 +207,7 @@ STEP_CHECKS: Final = (
     Check(
         "map ends",
         "A running map has an item that is open.",
-        [steps(and_(_OPEN_MAP, ~_RECENT_ITEM), "all its items have ended")],
+        [steps(and_(_OPEN_MAP, ~_RECENT_ITEM), "all its items are terminal")],
     ),
     Check("lease", "Exactly the steps that a worker runs have a lease.", [_LEASE]),
     Check(
@@ -226,7 +226,7 @@ STEP_CHECKS: Final = (
         "A step is out of sight only if its run is paused, or it waits for a slot or its share.",
         [_PARKED],
     ),
-    Check("step ends", "Exactly the steps that have ended have an end time.", [_END_TIME]),
+    Check("step ends", "Exactly the terminal steps have an end time.", [_END_TIME]),
     Check("step error", "A failed step has an error, a completed one has none.", [_ERROR]),
     Check(
         "step result",
@@ -234,6 +234,6 @@ STEP_CHECKS: Final = (
         [_NO_RESULT, _NO_COPY],
     ),
     Check("step waits", "Only a step that is pending, or cancelled, waits for others.", [_COUNTED]),
-    Check("step advanced", "After each batch that has ended someone went on.", [_UNADVANCED]),
+    Check("step advanced", "After each finished batch someone went on.", [_UNADVANCED]),
     Check("recoveries", "No step was recovered more often than allowed.", [_RECOVERIES]),
 )

@@ -103,6 +103,6 @@ def _translated(error: SQLAlchemyError, url: URL) -> Unavailable:
     if _is_locked(error):
         return DatabaseUnavailable(
             f"the tables in {shown(url)} are used by a long transaction: {first_line(error)}",
-            hint="run it again when that has ended, e.g. a backup; nothing waits for it meanwhile",
+            hint="run it again when that is done, e.g. a backup; nothing waits for it meanwhile",
         )
     return translated(error, url)

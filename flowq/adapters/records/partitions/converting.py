@@ -367,7 +367,7 @@ def _in_transaction(connection: Connection, work: Callable[[], Any]) -> Any:
             if not tries_left:
                 raise DatabaseUnavailable(
                     "a table is used by a long transaction, e.g. a backup; nothing was changed",
-                    hint="run flowq db partition again when that has ended",
+                    hint="run flowq db partition again when that is finished",
                 ) from error
         else:
             return value

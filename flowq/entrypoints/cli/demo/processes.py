@@ -89,7 +89,7 @@ class DemoProcess:
             return
         code = self._process.returncode
         raise FlowqError(
-            f"the {self._name} has ended with exit code {code}:\n\n{self._last_lines()}",
+            f"the {self._name} exited with code {code}:\n\n{self._last_lines()}",
             hint=f"read {relative(self.log)}; then: flowq doctor",
         )
 

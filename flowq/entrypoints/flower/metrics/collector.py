@@ -193,7 +193,7 @@ class FlowMetrics(Collector):
         if self._standing is None:
             return
         runs = GaugeMetricFamily(
-            "flowq_runs", "Runs that have not ended.", labels=["flow", "state"]
+            "flowq_runs", "Runs that are not finished.", labels=["flow", "state"]
         )
         sums: dict[tuple[str, ...], int] = defaultdict(int)
         for (flow, state), number in self._standing.runs.items():
@@ -218,7 +218,7 @@ class FlowMetrics(Collector):
 
     def _counters(self) -> Iterator[Metric]:
         counts = self._counts
-        yield _counter("flowq_runs_ended", "Runs that ended.", ["flow", "state"], counts.runs)
+        yield _counter("flowq_runs_ended", "Finished runs.", ["flow", "state"], counts.runs)
         summary = SummaryMetricFamily(
             "flowq_run_seconds", "Time from the start of runs to their end.", labels=["flow"]
         )
@@ -227,10 +227,10 @@ class FlowMetrics(Collector):
         yield summary
         by_step = ["flow", "step"]
         yield _counter(
-            "flowq_steps_ended", "Steps of runs that ended.", [*by_step, "state"], counts.steps
+            "flowq_steps_ended", "Steps of finished runs.", [*by_step, "state"], counts.steps
         )
         seconds = HistogramMetricFamily(
-            "flowq_step_seconds", "Last attempts of steps of runs that ended.", labels=by_step
+            "flowq_step_seconds", "Last attempts of steps of finished runs.", labels=by_step
         )
         for names, times in counts.step_seconds.items():
             tops = [str(top) for top in BUCKETS]
@@ -241,7 +241,7 @@ class FlowMetrics(Collector):
             "flowq_step_retries", "Attempts that follow a failed one.", by_step, counts.retries
         )
         swept = {(action,): number for action, number in counts.sweeper.items()}
-        yield _counter("flowq_sweeper_actions", "Of steps of runs that ended.", ["action"], swept)
+        yield _counter("flowq_sweeper_actions", "Of steps of finished runs.", ["action"], swept)
 
     def _call_counters(self) -> Iterator[Metric]:
         tokens: dict[tuple[str, ...], float] = defaultdict(float)

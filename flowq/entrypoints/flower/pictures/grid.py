@@ -74,7 +74,7 @@ def _value(run: GridRun, what: str) -> tuple[float, str]:
     if what == "Cost":
         return float(run.cost), formatting.cost(run.cost, run.unpriced)
     ms = run.execution_time_ms
-    return (0.0, "not ended") if ms is None else (float(ms), formatting.duration(ms / 1000))
+    return (0.0, "not finished") if ms is None else (float(ms), formatting.duration(ms / 1000))
 
 
 def _run_cell(run: GridRun, address: Address) -> str:

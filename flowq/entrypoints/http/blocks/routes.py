@@ -173,7 +173,7 @@ def send_data_v2(request: Request, body: Body, caller: CallerHere) -> AcceptedV2
 
 
 _TYPED: Final = _events(
-    "Server-sent events until the task has ended; `event` is the type, `id` where to continue.",
+    "Server-sent events until the task is finished; `event` is the type, `id` where to continue.",
     event={"type": "string", "enum": list(TYPES)},
     id={"type": "string"},
 ) | {204: {"description": "Nothing follows after this event: do not reconnect."}}

@@ -95,7 +95,7 @@ def cancel(execution: ExecutionHere, body: models.Cancellation | None = None) ->
     """Cancel an execution, and those that it has started."""
     before = _head(execution).status
     if before in TERMINAL_RUN_STATES:
-        said = f"the execution has ended: it is {before}"
+        said = f"the execution is finished: it is {before}"
         return models.Cancelled(status="error", execution_id=execution.id, message=said)
     page = bootstrap.engine().records.autocommit(lambda tx: tx.overview.run_page(execution.run.id))
     children = [str(child.id) for child in page.children] if page is not None else []

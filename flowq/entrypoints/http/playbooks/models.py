@@ -164,7 +164,7 @@ class ExecutionStatus(BaseModel):
 
     execution_id: str
     run_id: UUID
-    current_step: str | None = Field(description="The step that began last and has not ended.")
+    current_step: str | None = Field(description="The step that began last and is not terminal.")
     completed_steps: list[str]
     failed: bool = Field(description="It has failed, or was cancelled.")
     completed: bool

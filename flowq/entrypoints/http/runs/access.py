@@ -60,5 +60,5 @@ def refuse_others(run_id: RunId, caller: Caller, *, has_key: bool = False) -> No
         409,
         "InFlight",
         "a run of another user is in flight, and the flow lets no other run begin",
-        "try again when it has ended",
+        "try again when it is finished",
     )

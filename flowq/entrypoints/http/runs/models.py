@@ -110,7 +110,7 @@ class RunSummary(RunStatus):
     completed_at: datetime | None
     execution_time_ms: int | None
     total_steps: int
-    done_steps: int = Field(description="Steps that have ended, items of maps counted.")
+    done_steps: int = Field(description="Terminal steps, items of maps counted.")
     progress_percentage: float
     tokens: int
     cost: Usd = Field(description="USD, as text.")

@@ -142,7 +142,7 @@ def steps(
 @router.get(
     "/runs/{run_id}/result",
     responses={
-        202: {"model": models.RunStatus, "description": "The run has not ended."},
+        202: {"model": models.RunStatus, "description": "The run is not finished."},
         409: {"model": models.RunFailure, "description": "It failed, or was cancelled."},
         **documented({406: "The result has no JSON form.", 410: "The store lost the result."}),
     },
@@ -180,7 +180,7 @@ _FOLLOWERS: Final = frame_followers(lambda _: _frames)
     response_class=EventStream,
     responses={
         200: {
-            "description": "Server-sent events until the run has ended. `id` is the id of the "
+            "description": "Server-sent events until the run is finished. `id` is the id of the "
             f"event, `event` one of {', '.join(NAMES.values())}.",
             "content": {"text/event-stream": {}},
         },
@@ -228,7 +228,7 @@ def resume(run: RunHere) -> models.RunStatus:
 
 @router.post(
     "/runs/{run_id}/signals/{name:path}",
-    responses=documented({409: "The run takes no signals, or has ended."}),
+    responses=documented({409: "The run takes no signals, or is finished."}),
 )
 def signal(
     run: RunHere, name: str, payload: Annotated[JsonValue, Body()] = None

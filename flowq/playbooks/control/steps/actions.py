@@ -193,7 +193,7 @@ def result_of(action: Result, scope: Scope) -> object:
 def _call(acting: Acting, action: Call | Page) -> None:
     most = action.max_attempts if isinstance(action, Page) else None
     if acting.item is None or acting.event not in CALL_EVENTS:
-        acting.ignore(action, "no call has ended")
+        acting.ignore(action, "no call is finished")
         return
     config = {
         key: rendered(value, acting.scope, fields=Fields()) for key, value in action.config.items()
@@ -207,7 +207,7 @@ def _branch(acting: Acting, action: Branch) -> None:
 
 def _retry(acting: Acting, action: Retry) -> None:
     if acting.item is None or acting.event not in CALL_EVENTS:
-        acting.ignore(action, "no call has ended")
+        acting.ignore(action, "no call is finished")
         return
     acting.effects.again = Again(delay=delay_of(action, acting.item.attempt))
 

@@ -513,7 +513,7 @@ def test_a_reader_lives_through_a_redis_that_is_away(
 def test_a_reader_that_waits_too_long_gets_an_error(stage: Stage) -> None:
     played = stage.submit(chain, {"value": 3})
 
-    with pytest.raises(errors.ResultTimeout, match=r"has not ended after 0\.2 s"):
+    with pytest.raises(errors.ResultTimeout, match=r"is not finished after 0\.2 s"):
         list(follow(stage.engine, played.id, timeout=0.2))
 
 

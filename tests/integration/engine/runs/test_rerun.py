@@ -237,7 +237,7 @@ def test_rerun_of_a_rerun(stage: Stage) -> None:
 
 def test_open_and_unknown_runs_are_refused(stage: Stage) -> None:
     open_run = stage.submit(sums, {"count": 1})
-    with pytest.raises(InvalidInput, match="only a run that has ended") as refused:
+    with pytest.raises(InvalidInput, match="only a finished run") as refused:
         reruns.rerun(stage.engine, open_run.id)
     assert "flowq runs cancel" in (refused.value.hint or "")
     cancel(stage.engine, open_run.id)

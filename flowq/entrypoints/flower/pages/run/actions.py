@@ -178,7 +178,7 @@ class ActionPage(PageHandler):
         if run.status not in TERMINAL_RUN_STATES or action.may(page):
             return False
         self.set_status(409)
-        needs = f"“{action.label}” needs a run that has not ended"
+        needs = f"“{action.label}” needs a run that is not finished"
         error = InvalidInput(f"run {run.id} is {run.status}: {needs}")
         self.show("problem", error=error, back=self.reverse_url("flow-run", run.id))
         return True

@@ -420,7 +420,7 @@ def test_a_step_that_began_before_its_dependency_is_found(db: Good) -> None:
     found = broken(db, set_step(second, **begun))
 
     assert [("dependencies", db.fresh.id, second)] == places(found)
-    assert "it is queued, but ['first'] have not ended" == found[0].what
+    assert "it is queued, but ['first'] are not terminal" == found[0].what
 
 
 def test_a_second_row_of_a_step_is_found(db: Good) -> None:

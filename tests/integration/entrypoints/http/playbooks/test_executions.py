@@ -156,7 +156,7 @@ def test_an_execution_is_cancelled(http: TestClient, execution: str) -> None:
         "status": "error",
         "execution_id": execution,
         "cancelled_executions": [],
-        "message": "the execution has ended: it is cancelled",
+        "message": "the execution is finished: it is cancelled",
     }
     assert get(http, check) == {**running, "cancelled": True, "status": "cancelled"}
     assert get(http, f"executions/{execution}/status")["failed"] is True

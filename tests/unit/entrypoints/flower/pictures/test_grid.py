@@ -52,7 +52,7 @@ def test_a_cell_says_its_state_and_leads_to_its_step() -> None:
 def test_bars_are_as_wide_as_the_columns() -> None:
     bars = trend(GRID, "Duration")
     assert f'width="{2 * COLUMN}"' in bars
-    assert "the oldest first: 1.5 s, not ended" in bars
+    assert "the oldest first: 1.5 s, not finished" in bars
     assert f".flowq-grid td {{ width: {COLUMN}px" in (STATIC / "grid.css").read_text()
     assert "$2.00 + 1 unknown" in trend(GRID, "Cost")
     assert "" == trend(FlowGrid((), GRID.runs[1:]), "Cost")
