@@ -28,7 +28,7 @@ _wanted: list[bool] = []
 
 #: Seconds.
 INTERVAL: Final = 0.05
-#: Events of a batch, at most. With Celery's 24 a busy worker publishes three times as often.
+#: Events of a batch, at most. With Celery's 24 a busy worker publishes 2 to 3 times as often.
 _LIMIT: Final = 500
 
 

@@ -31,7 +31,13 @@ from flowq.adapters.records.sql.reading import call_spec
 from flowq.adapters.records.sql.repository import GOES_ON, HELD, RUNS, STEPS, USED, state_of
 from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.records.steps.attempt_log import AttemptLog
-from flowq.adapters.records.steps.stored import NODES, STORED_NODES, stored_columns, stored_step
+from flowq.adapters.records.steps.stored import (
+    NODES,
+    STORED_NODES,
+    nodes_of,
+    stored_columns,
+    stored_step,
+)
 from flowq.core.ids import LeaseToken, RunId, StepRunId
 from flowq.core.results import StorageKind
 from flowq.core.spec import Gate
@@ -167,14 +173,7 @@ _claimed = CLAIMED.cte("claimed")
 _read = STEPS.alias("read")
 _CLAIM_AND_READ = Prepared(
     select(*_claimed.c, *stored_columns(_read)).select_from(
-        _claimed.outerjoin(
-            _read,
-            and_(
-                _read.c.flow_run_id == _claimed.c.flow_run_id,
-                _read.c.step_key.in_(bindparam("p_keys", expanding=True)),
-                _read.c.map_index.is_(None),
-            ),
-        )
+        _claimed.outerjoin(_read, nodes_of(_claimed.c.flow_run_id, _read))
     )
 )
 

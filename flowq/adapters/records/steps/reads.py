@@ -12,7 +12,13 @@ from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.reading import result_ref
 from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository
 from flowq.adapters.records.sql.tables import FlowStepRun
-from flowq.adapters.records.steps.stored import NODES, STORED_NODES, stored_columns, stored_step
+from flowq.adapters.records.steps.stored import (
+    NODES,
+    STORED_NODES,
+    nodes_of,
+    stored_columns,
+    stored_step,
+)
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.results import step_of_key
 from flowq.core.states import ACTIVE_STEP_STATES, RunState, StepState
@@ -52,19 +58,9 @@ _COPIES = select(_C.id, _C.result, cast(_C.outputs, Text)).where(
     _C.id.in_(bindparam("p_keys", expanding=True))
 )
 _OPEN_STEP = select(_C.id).where(_RUN, _C.status.in_(_OPEN)).limit(1)
-_node = STEPS.alias("node")
 _STATUS_AND_NODES = Prepared(
-    select(RUNS.c.status, RUNS.c.continued_as, *stored_columns(_node))
-    .outerjoin_from(
-        RUNS,
-        _node,
-        and_(
-            RUNS.c.status == RunState.COMPLETED,
-            _node.c.flow_run_id == RUNS.c.id,
-            _node.c.step_key.in_(bindparam("p_keys", expanding=True)),
-            _node.c.map_index.is_(None),
-        ),
-    )
+    select(RUNS.c.status, RUNS.c.continued_as, *_STORED)
+    .outerjoin_from(RUNS, STEPS, and_(RUNS.c.status == RunState.COMPLETED, nodes_of(RUNS.c.id)))
     .where(RUNS.c.id == bindparam("p_run"))
 )
 _ANY_OPEN = Prepared(_OPEN_STEP)

@@ -37,10 +37,15 @@ def stored_step(row: Sequence[Any]) -> StoredStep:
     )
 
 
+def nodes_of(run_id: ColumnElement[Any], table: FromClause = STEPS) -> ColumnElement[bool]:
+    """Return the condition for the nodes `p_keys` of a run, in the table or in an alias of it."""
+    return and_(
+        table.c.flow_run_id == run_id,
+        table.c.step_key.in_(bindparam("p_keys", expanding=True)),
+        table.c.map_index.is_(None),
+    )
+
+
 #: Nodes of a run, not items: `p_run`, `p_keys`.
-NODES = and_(
-    STEPS.c.flow_run_id == bindparam("p_run"),
-    STEPS.c.step_key.in_(bindparam("p_keys", expanding=True)),
-    STEPS.c.map_index.is_(None),
-)
+NODES = nodes_of(bindparam("p_run"))
 STORED_NODES = Prepared(select(*stored_columns(STEPS)).where(NODES))
